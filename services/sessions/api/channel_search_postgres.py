@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from services.chassis.postgres.pool import Database
 from services.sessions.api.filters import Filters
-from services.sessions.api.parameters import Place
 from services.sessions.api.sessions_sql import UNKNOWN, Found, select
 from services.sessions.queries.channel_subscriptions_postgres import MANY, before_the_newest, has_many_since
+from services.sessions.queries.places import Place
 from services.sessions.queries.reaches import EVER
 
 _FOR_EACH: Final = (2, 16)

@@ -17,7 +17,6 @@ from services.sessions.api.model_views import (
     by_day,
 )
 from services.sessions.api.parameters import (
-    CHANNELS_CURSOR,
     DEFAULT_LIMIT,
     FROM,
     ID,
@@ -25,9 +24,9 @@ from services.sessions.api.parameters import (
     TO,
     USER_IN_PATH,
     BadParameter,
-    ChannelPlace,
     Parameter,
     Values,
+    cursor,
     number,
     one_of,
     stored_text,
@@ -38,6 +37,7 @@ from services.sessions.queries.channels_postgres import MAX_HOURS, Channels
 from services.sessions.queries.drops_postgres import DropCounts, Drops
 from services.sessions.queries.edges_postgres import Edges
 from services.sessions.queries.periods import Period
+from services.sessions.queries.places import ChannelPlace, EdgePlace, RefusalPlace, cursor_of
 from services.sessions.queries.refusals_postgres import RefusalCounts
 from services.sessions.queries.subscribed_channels_postgres import SubscribedChannels
 from services.sessions.queries.timeline_postgres import Timelines
@@ -117,7 +117,7 @@ class ModelQuestions:
                 "channels",
                 "/channels",
                 "List the channels with the most subscribers",
-                (ORDER, *PERIOD, LIMIT, CHANNELS_CURSOR),
+                (ORDER, *PERIOD, LIMIT, cursor(ChannelPlace, "; with `order=subscribers` only")),
                 ChannelsView,
                 self._most_used,
                 period=DAY,
@@ -145,12 +145,20 @@ class ModelQuestions:
                 "refusals",
                 "/refusals",
                 "Count refusals, and list the latest",
-                (REFUSALS_BY, REFUSED_USER, *PERIOD, LIMIT),
+                (REFUSALS_BY, REFUSED_USER, *PERIOD, LIMIT, cursor(RefusalPlace)),
                 RefusalsView,
                 self._refused,
                 period=DAY,
             ),
-            Question("edges", "/edges", "List runs of edges", (*PERIOD, LIMIT), EdgesView, self._ran, period=DAY),
+            Question(
+                "edges",
+                "/edges",
+                "List runs of edges",
+                (*PERIOD, LIMIT, cursor(EdgePlace)),
+                EdgesView,
+                self._ran,
+                period=DAY,
+            ),
             Question(
                 "versions",
                 "/versions",
@@ -205,15 +213,17 @@ class ModelQuestions:
 
     async def _refused(self, values: Values) -> RefusalsView:
         period, limit = period_of(values), _limit(values)
-        latest = await self._refusals.ones(period, limit + 1, values.get("user"))
+        latest = await self._refusals.ones(period, limit, values.get("user"), values.get("cursor"))
         counts = await self._refusals.ask(period, values.get("by", "action"))
-        return RefusalsView(counts=counts, latest=latest[:limit], more=len(latest) > limit)
+        following = None if latest.next is None else cursor_of(latest.next)
+        return RefusalsView(counts=counts, latest=latest.rows, more=following is not None, next=following)
 
     async def _ran(self, values: Values) -> EdgesView:
         limit = _limit(values)
-        runs = await self._edges.during(period_of(values), limit + 1)
+        runs = await self._edges.during(period_of(values), limit + 1, values.get("cursor"))
         edges = [EdgeView.of(run) for run in runs[:limit]]
-        return EdgesView(period=period_of(values), edges=edges, more=len(runs) > limit)
+        following = next_page(runs, limit, lambda run: EdgePlace(run.began_at, run.instance))
+        return EdgesView(period=period_of(values), edges=edges, more=following is not None, next=following)
 
     async def _used(self, values: Values) -> Versions:
         return await self._versions.ask(period_of(values))

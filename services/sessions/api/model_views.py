@@ -73,11 +73,13 @@ class CurveView(Struct, kw_only=True):
 
 
 class RefusalsView(Struct, kw_only=True):
-    """Refusals in a period, counted, and the latest of them; `more`: there are others, beyond the limit."""
+    """Refusals in a period, counted, and the latest of them; `more`: there are others, beyond the limit. `next` is the
+    cursor of the page that follows, null on the last one; `counts` are of the whole period on each."""
 
     counts: Refusals
     latest: list[RefusedClient]
     more: bool
+    next: str | None
 
 
 class EdgeView(Struct, kw_only=True):
@@ -104,11 +106,12 @@ class EdgeView(Struct, kw_only=True):
 
 class EdgesView(Struct, kw_only=True):
     """Runs of edges of which something is known in the period, latest begun first; `more`: there are others, beyond
-    the limit."""
+    the limit. `next` is the cursor of the page that follows, null on the last one."""
 
     period: Period
     edges: list[EdgeView]
     more: bool
+    next: str | None
 
 
 def by_day(hours: list[ChannelHour]) -> list[ChannelHour]:

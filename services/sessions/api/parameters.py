@@ -5,17 +5,14 @@ A parameter is text, as in a URL. Over NATS it may also be a number or a list of
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple, TypeVar, get_args
-
-import msgspec
+from typing import Any, Final, NamedTuple, get_args
 
 from services.sessions.api.views import SessionState
 from services.sessions.queries.periods import FIRST_DAY, LAST_DAY
+from services.sessions.queries.places import AnyPlace, Place, cursor_reader
 from services.sessions.values import identity, label, text
 
 MAX_VALUE: Final = 2048
@@ -43,20 +40,6 @@ class Parameter(NamedTuple):
     schema: dict[str, Any]
     read: Callable[[str], Any]
     in_path: bool = False
-
-
-class Place(NamedTuple):
-    """Where a page ends: after the row `id`, whose time is `at`."""
-
-    at: datetime
-    id: str
-
-
-class ChannelPlace(NamedTuple):
-    """Where a page of channels ends: after this one, which had so many subscribers."""
-
-    subscribers: int
-    name: str
 
 
 def read_all(given: Iterable[tuple[str, str]], known: Sequence[Parameter]) -> Values:
@@ -190,44 +173,6 @@ def interval(value: str) -> int:
     return seconds
 
 
-_NO_CURSOR: Final = "expected the value of `next` in an earlier answer"
-
-
-def cursor_of(place: Place | ChannelPlace) -> str:
-    """The cursor of the page that follows on `place`."""
-    return base64.urlsafe_b64encode(msgspec.json.encode(place)).rstrip(b"=").decode()
-
-
-def place(cursor: str) -> Place:
-    """Where the page of sessions ended whose `next` is this."""
-    found = _in_cursor(cursor, _decode_place)
-    if found.at.tzinfo is None:
-        raise ValueError(_NO_CURSOR)
-    return Place(min(max(found.at, FIRST_DAY), LAST_DAY), found.id)
-
-
-def channel_place(cursor: str) -> ChannelPlace:
-    """Where the page of channels ended whose `next` is this."""
-    found = _in_cursor(cursor, _decode_channel_place)
-    if not 0 <= found.subscribers <= MAX_CODE:
-        raise ValueError(_NO_CURSOR)
-    return found
-
-
-_P = TypeVar("_P", Place, ChannelPlace)
-_decode_place = msgspec.json.Decoder(Place).decode
-_decode_channel_place = msgspec.json.Decoder(ChannelPlace).decode
-
-
-def _in_cursor(cursor: str, decode: Callable[[bytes], _P]) -> _P:
-    try:
-        found = decode(base64.urlsafe_b64decode(cursor.encode("ascii") + b"=="))
-        valid_text(found[1])
-    except (ValueError, binascii.Error):  # msgspec's and Unicode's errors are ValueErrors
-        raise ValueError(_NO_CURSOR) from None
-    return found
-
-
 # --- the parameters of several questions ------------------------------------------------------------------------------
 
 MAX_LIMIT: Final = 1000
@@ -244,10 +189,14 @@ LIMIT: Final = Parameter(
     {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
     number(1, MAX_LIMIT),
 )
-CURSOR: Final = Parameter("cursor", "`next` of the previous page.", _TEXT, place)
-CHANNELS_CURSOR: Final = Parameter(
-    "cursor", "`next` of the previous page; with `order=subscribers` only.", _TEXT, channel_place
-)
+
+
+def cursor(shape: type[AnyPlace], when: str = "") -> Parameter:
+    """Where a page of a list begins, whose places have this shape."""
+    return Parameter("cursor", f"`next` of the previous page{when}.", _TEXT, cursor_reader(shape))
+
+
+CURSOR: Final = cursor(Place)
 FROM: Final = Parameter("from", "Only what happened at this time or later; of sessions: opened.", _TIME, moment)
 TO: Final = Parameter("to", "Only what happened before this time; of sessions: opened.", _TIME, moment)
 AT: Final = Parameter("at", "Only sessions that were connected at this time.", _TIME, moment)

@@ -17,16 +17,14 @@ from services.sessions.api.parameters import (
     LIMIT,
     USER_IN_PATH,
     BadParameter,
-    ChannelPlace,
     Parameter,
-    Place,
     Values,
-    cursor_of,
 )
 from services.sessions.api.reader_postgres import SessionsReader
 from services.sessions.api.session_counts import SessionCounts
 from services.sessions.api.views import SessionDetail, SessionsPage
 from services.sessions.queries.periods import Period
+from services.sessions.queries.places import AnyPlace, Place, cursor_of
 
 
 def _shorter(values: Values) -> str:
@@ -128,6 +126,6 @@ class SessionQuestions:
         return await self._reader.session(values["id"])
 
 
-def next_page(rows: Sequence[Any], limit: int, place_of: Callable[[Any], Place | ChannelPlace]) -> str | None:
+def next_page(rows: Sequence[Any], limit: int, place_of: Callable[[Any], AnyPlace]) -> str | None:
     """The cursor of the page after the first `limit` of `rows`; None if there are no more."""
     return cursor_of(place_of(rows[limit - 1])) if len(rows) > limit else None

@@ -13,9 +13,9 @@ from msgspec import structs
 from services.chassis.postgres.pool import Database, Pool
 from services.sessions.api.channel_search_postgres import all_of_channel, channel_to_search, of_channel
 from services.sessions.api.filters import Filters
-from services.sessions.api.parameters import Place
 from services.sessions.api.sessions_sql import COLUMNS, MAX_NAMES, NAMES, Found, select
 from services.sessions.api.views import ConnectionView, SessionDetail, SessionView, SubscriptionView
+from services.sessions.queries.places import Place
 from services.sessions.queries.reaches import EVER, REACHES, before
 
 MAX_PARTS: Final = 1000

@@ -12,9 +12,9 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from services.sessions.api.filters import Filters
-from services.sessions.api.parameters import Place
 from services.sessions.lengths import LENGTHS, STILL_THERE, there_at
 from services.sessions.queries.channel_presence_sql import present_in_channel
+from services.sessions.queries.places import Place
 from services.sessions.values import after_prefix
 
 STATE: Final = """CASE WHEN ended_at IS NULL THEN 'open' WHEN away_until > now() THEN 'away' ELSE 'ended' END"""

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from services.chassis.postgres.pool import Pool
 from services.sessions.queries.periods import Period
+from services.sessions.queries.places import EdgePlace
 
 EdgeState = Literal["running", "draining", "stopped", "lost"]
 
@@ -17,6 +18,12 @@ _FIELDS: Final = (
     "instance, edge, software, first_at, last_at, started_at, draining_at, stopped_at, lost_at, opened, ended"
 )
 _RUNS: Final = f"SELECT {_FIELDS} FROM edges"
+_BEGAN: Final = "least(started_at, first_at)"
+_DURING: Final = f"""
+{_RUNS} WHERE first_at < $2 AND (last_at >= $1 OR lost_at >= $1 OR stopped_at IS NULL AND lost_at IS NULL) {{after}}
+ORDER BY {_BEGAN} DESC, instance DESC LIMIT $3"""
+_FIRST_PAGE: Final = _DURING.format(after="")
+_NEXT_PAGE: Final = _DURING.format(after=f"AND ({_BEGAN}, instance) < ($4, $5)")
 
 # The first start with software that is not that of the start before it: edges are replaced one by one.
 _DEPLOY: Final = """
@@ -77,18 +84,16 @@ class Edges:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def during(self, period: Period, limit: int) -> list[EdgeRun]:
-        """Up to `limit` runs of which something is known in this period, latest begun first. A run that only goes on
-        and has no clients that come or leave writes nothing: it is counted in, and so is one that died in silence."""
+    async def during(self, period: Period, limit: int, after: EdgePlace | None = None) -> list[EdgeRun]:
+        """Up to `limit` runs of which something is known in this period, latest begun first, from the place `after` on.
+        A run that only goes on and has no clients that come or leave writes nothing: it is counted in, and so is one
+        that died in silence."""
+        values = period.since, period.until, limit
         async with self._pool.database() as database:
-            rows = await database.fetch(
-                f"""{_RUNS} WHERE first_at < $2
-                    AND (last_at >= $1 OR lost_at >= $1 OR stopped_at IS NULL AND lost_at IS NULL)
-                ORDER BY coalesce(least(started_at, first_at), first_at) DESC, instance LIMIT $3""",
-                period.since,
-                period.until,
-                limit,
-            )
+            if after is None:
+                rows = await database.fetch(_FIRST_PAGE, *values)
+            else:
+                rows = await database.fetch(_NEXT_PAGE, *values, after.at, after.instance)
         return [EdgeRun(**row) for row in rows]
 
     async def of(self, instances: Sequence[str]) -> dict[str, EdgeRun]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from msgspec import UNSET, Struct, UnsetType
 
 from services.chassis.postgres.pool import Pool
 from services.sessions.queries.periods import COUNTED, Period, Point, filled
+from services.sessions.queries.places import RefusalPlace
 from services.sessions.values import identity
 
 RefusalsBy = Literal["action", "code", "user"]
@@ -45,8 +46,9 @@ _CURVE: Final = """
 SELECT at, sum(count)::bigint FROM refusal_counts WHERE width = $1 AND at >= $2 AND at < $3 GROUP BY at"""
 
 _ONES: Final = """
-SELECT at, edge, action, code, reason, connection, user_id AS user, channel, client_name, client_version, address, count
-FROM refusals WHERE at >= $1 AND at < $2 {and_user} ORDER BY at DESC, number DESC LIMIT $3"""
+SELECT number, at, edge, action, code, reason, connection, user_id AS user, channel, client_name, client_version,
+    address, count
+FROM refusals WHERE at >= $1 AND at < $2 {more} ORDER BY at DESC, number DESC LIMIT $3"""
 
 
 class RefusalCount(Struct):
@@ -93,6 +95,13 @@ class RefusedClient(Struct):
     count: int
 
 
+class RefusalsPage(NamedTuple):
+    """Refusals, newest first, and where the next page begins: None if there are no more."""
+
+    rows: list[RefusedClient]
+    next: RefusalPlace | None
+
+
 class RefusalCounts:
     """Asks for refusals."""
 
@@ -114,12 +123,20 @@ class RefusalCounts:
         more = any(row.get("more") for row in rows)
         return Refusals(period, by, total, groups, period.step_s, points, more)
 
-    async def ones(self, period: Period, limit: int, user: str | None = None) -> list[RefusedClient]:
-        """Up to `limit` refusals, newest first; of one user, or of all."""
-        values = [period.since, period.until, limit]
+    async def ones(
+        self, period: Period, limit: int, user: str | None = None, after: RefusalPlace | None = None
+    ) -> RefusalsPage:
+        """Up to `limit` refusals, newest first, from the place `after` on; of one user, or of all."""
+        more, values = "", list[Any]([period.since, period.until, limit + 1])
+        if user is not None:
+            values.append(identity(user))
+            more += f" AND user_id = ${len(values)}"
+        if after is not None:
+            values += [after.at, after.number]
+            at, number = f"${len(values) - 1}", f"${len(values)}"
+            more += f" AND at <= {at} AND (at, number) < ({at}, {number})"
         async with self._pool.database() as database:
-            if user is None:
-                rows = await database.fetch(_ONES.format(and_user=""), *values)
-            else:
-                rows = await database.fetch(_ONES.format(and_user="AND user_id = $4"), *values, identity(user))
-        return [RefusedClient(**row) for row in rows]
+            rows = await database.fetch(_ONES.format(more=more), *values)
+        places = [RefusalPlace(row["at"], row["number"]) for row in rows[limit - 1 : limit] if len(rows) > limit]
+        ones = [RefusedClient(**{name: value for name, value in row.items() if name != "number"}) for row in rows]
+        return RefusalsPage(ones[:limit], places[0] if places else None)

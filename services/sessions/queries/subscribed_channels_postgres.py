@@ -6,6 +6,7 @@ from typing import Final
 
 from services.chassis.postgres.pool import Pool
 from services.sessions.queries.channels_postgres import ChannelUse
+from services.sessions.queries.places import ChannelPlace
 
 # In the order of the index channels_by_subscribers.
 _PAGE: Final = """
@@ -21,12 +22,12 @@ class SubscribedChannels:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def page(self, limit: int, after: tuple[int, str] | None = None) -> list[ChannelUse]:
-        """Up to `limit` channels, those with most subscribers first, with their peaks of all time; after this number
-        of subscribers and this name."""
+    async def page(self, limit: int, after: ChannelPlace | None = None) -> list[ChannelUse]:
+        """Up to `limit` channels, those with most subscribers first, with their peaks of all time, from the place
+        `after` on."""
         async with self._pool.database() as database:
             if after is None:
                 rows = await database.fetch(_FIRST_PAGE, limit)
             else:
-                rows = await database.fetch(_NEXT_PAGE, limit, *after)
+                rows = await database.fetch(_NEXT_PAGE, limit, after.subscribers, after.name)
         return [ChannelUse(**row) for row in rows]

@@ -174,10 +174,10 @@ class UserStories:
                 for fact in batch:
                     facts.setdefault(fact.connection, []).append(fact)
         runs = await Edges(self._pool).of(sorted({one.instance for one, _ in ended}))
-        refusals = await RefusalCounts(self._pool).ones(period, limit + 1, user)
+        refusals = await RefusalCounts(self._pool).ones(period, limit, user)
         ends = [_end(one, stay, back.get(one.id), lives, facts, runs) for one, stay in ended]
-        more = more or len(refusals) > limit
-        return UserStory(user, period, known or bool(refusals), connected, ends, refusals[:limit], more)
+        more = more or refusals.next is not None
+        return UserStory(user, period, known or bool(refusals.rows), connected, ends, refusals.rows, more)
 
 
 async def _connections(

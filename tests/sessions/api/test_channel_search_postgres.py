@@ -8,8 +8,8 @@ import pytest
 
 from services.sessions.api import channel_search_postgres
 from services.sessions.api.filters import Filters
-from services.sessions.api.parameters import Place
 from services.sessions.api.reader_postgres import ReadPool, SessionsReader
+from services.sessions.queries.places import Place
 from services.sessions.rows import Connection, Session, Subscription
 from tests.sessions.rows_by_hand import EPOCH, Row, insert
 from tests.support.servers import Postgres

@@ -121,6 +121,44 @@ def says_what_happened(answers: dict[str, Any]) -> None:
     assert connected == {("web", "1"): 1, ("web", "2"): 1, ("phone", "1"): 0}
 
 
+PAGED = {
+    "/sessions": ("sessions", {"b1", "c1", "a1"}),
+    "/refusals": ("latest", {3, 4, 5, 6}),
+    "/edges": ("edges", {"i-edge-1", "i-edge-2"}),
+}
+"""Lists that go on at `next`, with what all pages have together."""
+
+KEYS = {"sessions": "id", "latest": "count", "edges": "instance"}
+
+
+async def test_lists_go_on_at_their_own_cursor_until_the_last_page(postgres: Postgres) -> None:
+    async with Pool(postgres.url, 4) as pool, asking(postgres.url) as http:
+        log = Log(pool)
+        await log.write(*STORY)
+        await log.write(
+            EdgeStarted(at=T0 + 1, software="1.9"),
+            *(Refused(at=T0 + HOUR, action="connect", code=3500, count=n) for n in range(4, 7)),
+            edge="edge-2",
+        )
+        cursors: dict[str, str] = {}
+        for path, (rows, expected) in PAGED.items():
+            found, asked = [], {**PERIOD, "limit": "1"}
+            for _ in range(10):
+                page = (await http.get(path, params=asked)).json()
+                found += [one[KEYS[rows]] for one in page[rows]]
+                if page["next"] is None:
+                    break
+                asked["cursor"] = cursors[path] = page["next"]
+            assert len(found) == len(expected) and set(found) == expected, path
+        for path in PAGED:
+            for other, cursor in cursors.items():
+                answer = await http.get(path, params={**PERIOD, "cursor": cursor})
+                assert answer.status_code == (200 if other == path else 400), (path, other)
+                if other != path:
+                    message = "cursor: expected the value of `next` in an earlier answer"
+                    assert answer.json()["error"] == {"code": 400, "message": message, "parameter": "cursor"}
+
+
 GROUPS = ("user", "channel", "edge", "end_code", "client_name", "client_version", "address", "state")
 
 

@@ -14,13 +14,8 @@ from services.sessions.api.parameters import (
     LIMIT,
     STATE,
     BadParameter,
-    ChannelPlace,
-    Place,
-    channel_place,
-    cursor_of,
     interval,
     moment,
-    place,
     read_all,
     some_of,
     written,
@@ -65,25 +60,6 @@ def test_text_that_is_no_time_is_refused(value: str) -> None:
         assert moment(value).tzinfo is UTC
     except ValueError as error:
         assert "expected a time" in str(error)
-
-
-@given(st.datetimes(min_value=datetime(1, 1, 3), max_value=datetime(9999, 12, 29), timezones=st.just(UTC)), st.text())
-def test_a_cursor_leads_back_to_its_place(at: datetime, id_: str) -> None:
-    id_ = id_.replace("\0", "")
-    assert place(cursor_of(Place(at, id_))) == Place(at, id_)
-
-
-@given(st.integers(0, 2**31 - 1), st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
-def test_so_does_one_of_channels(subscribers: int, name: str) -> None:
-    assert channel_place(cursor_of(ChannelPlace(subscribers, name))) == ChannelPlace(subscribers, name)
-
-
-@pytest.mark.parametrize(
-    "wrong", [Place(datetime(2026, 1, 1, tzinfo=UTC), "a"), ChannelPlace(-1, "a"), ChannelPlace(2**31, "a")]
-)
-def test_no_other_cursor_is_one_of_channels(wrong: Place | ChannelPlace) -> None:
-    with pytest.raises(ValueError, match="`next`"):
-        channel_place(cursor_of(wrong))
 
 
 def test_intervals_are_whole_minutes() -> None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from services.sessions.api.channel_search_postgres import channel_to_search
 from services.sessions.api.filters import Filters
-from services.sessions.api.parameters import Place
 from services.sessions.api.sessions_sql import Bound, Found, select, where
+from services.sessions.queries.places import Place
 from services.sessions.values import after_prefix
 from tests.support.servers import Postgres
 

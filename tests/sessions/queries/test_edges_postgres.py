@@ -9,6 +9,7 @@ import pytest
 from services.chassis.postgres.pool import Pool
 from services.sessions.queries.edges_postgres import Edges
 from services.sessions.queries.periods import Period
+from services.sessions.queries.places import EdgePlace
 from services.sessions.rows import Edge
 from tests.sessions.rows_by_hand import EPOCH, insert
 from tests.support.servers import Postgres
@@ -34,6 +35,24 @@ async def test_runs_are_those_that_were_there_in_the_period(postgres: Postgres):
         run("began later", HOUR, 2 * HOUR),
     )
     period = Period(EPOCH + timedelta(milliseconds=NOON), EPOCH + timedelta(milliseconds=NOON + HOUR))
+    there = ["began", "stopped", "died quietly", "quiet"]
     async with Pool(postgres.url, 1) as pool:
         runs = await Edges(pool).during(period, 10)
-    assert [one.instance for one in runs] == ["began", "stopped", "died quietly", "quiet"]
+        assert [one.instance for one in runs] == there
+        after = [EdgePlace(one.began_at, one.instance) for one in runs]
+        rest = [[one.instance for one in await Edges(pool).during(period, 10, place)] for place in after]
+    assert rest == [there[1:], there[2:], there[3:], []]
+
+
+async def test_runs_that_began_together_are_each_on_one_page(postgres: Postgres):
+    starts = [NOON, NOON, NOON, NOON + 1]
+    await insert(
+        postgres.url, *(Edge(f"i{n}", "edge-1", "1", at + n, NOON + n, started_at=at) for n, at in enumerate(starts))
+    )
+    period = Period(EPOCH + timedelta(milliseconds=NOON), EPOCH + timedelta(milliseconds=NOON + HOUR))
+    pages, after = [], None
+    async with Pool(postgres.url, 1) as pool:
+        while page := await Edges(pool).during(period, 1, after):
+            pages += [one.instance for one in page]
+            after = EdgePlace(page[-1].began_at, page[-1].instance)
+    assert pages == ["i3", "i2", "i1", "i0"]
