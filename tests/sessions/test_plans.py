@@ -28,7 +28,10 @@ from services.sessions.privacy.person import Person
 from services.sessions.privacy.rewriting import Connections
 from services.sessions.privacy.tables_postgres import Tables
 from services.sessions.queries.periods import DAY_S, Period
+from services.sessions.queries.places import RefusalPlace, UserPlace
 from services.sessions.queries.present_counts_postgres import PresenceCounts
+from services.sessions.queries.refusals_postgres import RefusalCounts
+from services.sessions.queries.users_postgres import Users
 from tests.sessions.plans import ExplainingPool, Plan, plan_of
 from tests.support.servers import Postgres
 
@@ -87,6 +90,7 @@ def read_whole(plan: Plan, tables: set[str]) -> list[str]:
 def of_filters(pool: ExplainingPool, chance: Chance) -> list[Question]:
     """What the API has and the command line has not."""
     reader, counts = SessionsReader(cast("ReadPool", pool)), SessionCounts(cast("ReadPool", pool))
+    refusals = RefusalCounts(pool)
     then = chance.moment()
     hour, month = Period(then, then + timedelta(hours=1)), chance.month()
     filters = {
@@ -118,6 +122,9 @@ def of_filters(pool: ExplainingPool, chance: Chance) -> list[Question]:
             Question(f"counts by {group}", partial(counts.ask, which, group, DAY_S, period))
             for group, (which, period) in counted.items()
         ),
+        Question("users, a later page", partial(Users(pool).seen, month, 101, UserPlace(then, "u"))),
+        Question("users who stayed", partial(Users(pool).seen, hour, 101, UserPlace(then - timedelta(seconds=1), "u"))),
+        Question("refusals, a later page", partial(refusals.ones, month, 100, None, RefusalPlace(then, 9))),
         Question("who counts", partial(PresenceCounts(pool).at, then, "edge")),
         Question("who counts, channel", partial(PresenceCounts(pool).at, then, "edge", channel="chat:7")),
     ]

@@ -37,7 +37,7 @@ from services.sessions.queries.channels_postgres import MAX_HOURS, Channels
 from services.sessions.queries.drops_postgres import DropCounts, Drops
 from services.sessions.queries.edges_postgres import Edges
 from services.sessions.queries.periods import Period
-from services.sessions.queries.places import ChannelPlace, EdgePlace, RefusalPlace, cursor_of
+from services.sessions.queries.places import ChannelPlace, EdgePlace, RefusalPlace, UserPlace, cursor_of
 from services.sessions.queries.refusals_postgres import RefusalCounts
 from services.sessions.queries.subscribed_channels_postgres import SubscribedChannels
 from services.sessions.queries.timeline_postgres import Timelines
@@ -106,8 +106,8 @@ class ModelQuestions:
             Question(
                 "users",
                 "/users",
-                "List users who came in a period or were last seen in it, latest first",
-                (*PERIOD, LIMIT),
+                "List users who were there in a period, those who came last first",
+                (*PERIOD, LIMIT, cursor(UserPlace)),
                 UsersView,
                 self._seen,
                 period=DAY,
@@ -176,8 +176,9 @@ class ModelQuestions:
 
     async def _seen(self, values: Values) -> UsersView:
         limit = _limit(values)
-        found = await self._users.seen(period_of(values), limit + 1)
-        return UsersView(period=period_of(values), users=found[:limit], more=len(found) > limit)
+        found = await self._users.seen(period_of(values), limit + 1, values.get("cursor"))
+        following = next_page(found, limit, lambda one: UserPlace(one.came_at, one.user))
+        return UsersView(period=period_of(values), users=found[:limit], more=following is not None, next=following)
 
     async def _user(self, values: Values) -> KnownUser | None:
         return await self._users.one(values["user"])

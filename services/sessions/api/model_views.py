@@ -45,11 +45,13 @@ class TimelineView(Struct, kw_only=True):
 
 
 class UsersView(Struct, kw_only=True):
-    """Users who were seen in the period, the latest first; `more`: there are others, beyond the limit."""
+    """Users who were there in the period, those who came last first; `more`: there are others, beyond the limit. `next`
+    is the cursor of the page that follows, null on the last one."""
 
     period: Period
     users: list[SeenUser]
     more: bool
+    next: str | None
 
 
 class ChannelsView(Struct, kw_only=True):

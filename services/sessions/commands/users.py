@@ -18,7 +18,7 @@ _DEVICES: Final = ("CLIENT", "SID", "FIRST SEEN", "LAST SEEN", "SESSIONS", "CONN
 
 
 class SeenUsers(Struct):
-    """The users who were seen in a period, the latest first; `more`: there were others, beyond the limit."""
+    """The users who were there in a period, those who came last first; `more`: there were others, beyond the limit."""
 
     period: Period
     users: list[SeenUser]
@@ -45,7 +45,7 @@ def show(answer: SeenUsers | KnownUser, question: Question, screen: Screen) -> N
     if not answer.users:
         screen.say(f"Nobody was seen {screen.period(answer.period)}.")
         return
-    screen.say(f"{counted(len(answer.users), 'user')} seen {screen.period(answer.period)}, the latest first.")
+    screen.say(f"{counted(len(answer.users), 'user')} seen {screen.period(answer.period)}, those who came last first.")
     screen.say()
     rows = [
         (

@@ -8,24 +8,47 @@ from typing import Final, NamedTuple
 from msgspec import Struct
 
 from services.chassis.postgres.pool import Database, Pool
-from services.sessions.queries.periods import Period
+from services.sessions.lengths import there_at
+from services.sessions.queries.periods import LAST_DAY, Period
+from services.sessions.queries.places import UserPlace
 from services.sessions.values import identity
 
 MAX_DEVICES: Final = 200
 
-# Who came in the period, and who was last seen in it: two lists, newest first, of which so much is read that the latest
-# users are in it. A search for those whose first and last times span it would go through all who came later. The first
-# row is about what was read, by anonymous clients or anybody; no more than the users that are wanted leave PostgreSQL.
-_NEWEST: Final = """
-WITH read AS MATERIALIZED (
-    SELECT user_id, {time} AS at FROM {table} WHERE {time} >= $1 AND {time} < $2 ORDER BY {time} DESC LIMIT $3
-)
-SELECT NULL AS user_id, min(at) AS at, count(*) AS read FROM read
-UNION ALL (SELECT user_id, max(at), 0 FROM read WHERE user_id <> '' GROUP BY user_id ORDER BY 2 DESC, 1 LIMIT $4)"""
-_LEFT: Final = _NEWEST.format(table="user_devices", time="last_seen")
-_CAME: Final = _NEWEST.format(table="sessions", time="opened_at")
 _ROWS_OF_A_USER: Final = 4
 _MORE: Final = 8
+"""Of the newest sessions so many are read for each user that is wanted, and then so many times as many."""
+
+# A user's time is the beginning of the newest session that was there in the period. Of those sessions the newest are
+# read, from the place where the last page ended; who has a newer one was on an earlier page. The users are asked for
+# that in their order, until there are enough. The first row is about what was read, by anonymous clients or anybody.
+_NEWEST: Final = """
+WITH read AS MATERIALIZED ({read} ORDER BY at DESC LIMIT $3)
+SELECT NULL AS user_id, min(at) AS at, count(*) AS read FROM read
+UNION ALL (
+    SELECT user_id, at, 0 FROM (
+        SELECT user_id, max(at) AS at FROM read WHERE user_id <> '' GROUP BY user_id
+        ORDER BY at DESC, user_id DESC OFFSET 0
+    ) AS latest
+    WHERE (at, user_id) < ($5, $6) AND NOT EXISTS (
+        SELECT FROM sessions AS s WHERE s.user_id = latest.user_id AND s.opened_at > latest.at AND {later} OFFSET 0)
+    ORDER BY at DESC, user_id DESC LIMIT $4)"""
+_IN_THE_PERIOD: Final = "s.opened_at >= $1 AND s.opened_at < $2"
+
+# Those who came in the period, and after them those who were there when it began, and have not come since.
+_CAME: Final = _NEWEST.format(
+    read="SELECT user_id, opened_at AS at FROM sessions WHERE opened_at >= $1 AND opened_at < $2 AND opened_at <= $5",
+    later=_IN_THE_PERIOD,
+)
+_STAYED: Final = _NEWEST.format(
+    read=" UNION ALL ".join(
+        f"""(
+    SELECT user_id, opened_at AS at FROM sessions
+    WHERE opened_at < $1 AND opened_at <= $5 AND user_id <> '' AND {condition} ORDER BY opened_at DESC LIMIT $3)"""
+        for condition in there_at("$1")
+    ),
+    later=f"({_IN_THE_PERIOD} OR s.opened_at < $1 AND (s.ended_at IS NULL OR s.ended_at > $1))",
+)
 
 # Where few users come often, or most clients are anonymous, the newest sessions have too few users: this goes from user
 # to user in the index of users, past all sessions of each.
@@ -42,19 +65,23 @@ SELECT user_id, (SELECT s.opened_at FROM sessions s WHERE s.user_id = e.user_id 
     AND s.opened_at < $2 ORDER BY s.opened_at DESC LIMIT 1) AS at
 FROM each e WHERE user_id IS NOT NULL"""
 _EACH_UP_TO: Final = 1000
-"""At most so many users are visited this way, and two more for each that is wanted. Where there are more, the newest
-sessions have enough of them."""
+_ROWS_TO_EACH: Final = 16
+"""At most so many users are visited this way, and two more for each that is wanted; or one for so many sessions that
+would be read instead. Where there are more, the newest sessions have enough of them."""
 
 _SEEN: Final = """
-SELECT user_id AS user, min(first_seen) AS first_seen, max(last_seen) AS last_seen,
-    sum(sessions)::bigint AS sessions, sum(connections)::bigint AS connections,
-    count(DISTINCT (session_key, client_name)) AS devices, count(DISTINCT (client_name, client_version)) AS versions,
-    coalesce(max(open.count), 0) AS connected
-FROM user_devices LEFT JOIN (
-    SELECT user_id, count(*) FROM sessions WHERE user_id = ANY($1::text[]) AND ended_at IS NULL GROUP BY user_id
-) AS open USING (user_id)
-WHERE user_id = ANY($1::text[])
-GROUP BY user_id"""
+SELECT came.user_id AS user, came.at AS came_at, coalesce(first_seen, came.at) AS first_seen,
+    coalesce(last_seen, came.at) AS last_seen, coalesce(sessions, 0) AS sessions,
+    coalesce(connections, 0) AS connections, devices, versions, connected
+FROM unnest($1::text[], $2::timestamptz[]) WITH ORDINALITY AS came(user_id, at, place) CROSS JOIN LATERAL (
+    SELECT min(first_seen) AS first_seen, max(last_seen) AS last_seen,
+        sum(sessions)::bigint AS sessions, sum(connections)::bigint AS connections,
+        count(DISTINCT (session_key, client_name)) AS devices, count(DISTINCT (client_name, client_version)) AS versions
+    FROM user_devices WHERE user_id = came.user_id
+) AS known CROSS JOIN LATERAL (
+    SELECT count(*) AS connected FROM sessions WHERE user_id = came.user_id AND ended_at IS NULL
+) AS open
+ORDER BY place"""
 
 _DEVICES: Final = """
 SELECT session_key, client_name, client_version, first_seen, last_seen, sessions, connections,
@@ -69,10 +96,12 @@ _CONNECTED: Final = "SELECT count(*) FROM sessions WHERE user_id = $1 AND ended_
 
 
 class SeenUser(Struct):
-    """A user over all the time that is known. A device is a session key and a client name. `last_seen` is when the user
-    last came or left; `connected`: how many sessions are connected now."""
+    """A user over all the time that is known, but for `came_at`: the beginning of the newest session that was there in
+    the period that was asked for. A device is a session key and a client name. `last_seen` is when the user last came
+    or left; `connected`: how many sessions are connected now."""
 
     user: str
+    came_at: datetime
     first_seen: datetime
     last_seen: datetime
     sessions: int
@@ -109,13 +138,13 @@ class Users:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def seen(self, period: Period, limit: int) -> list[SeenUser]:
-        """Up to `limit` users who came in this period or were last seen in it, the latest first. Anonymous clients are
-        nobody."""
+    async def seen(self, period: Period, limit: int, after: UserPlace | None = None) -> list[SeenUser]:
+        """Up to `limit` users with a session that was there in this period, who came last first, from the place `after`
+        on. Those who were there all the time are in it. Anonymous clients are nobody."""
         async with self._pool.database() as database:
-            users = await _latest(database, period, limit)
-            found = {row["user"]: SeenUser(**row) for row in await database.fetch(_SEEN, users)}
-        return [found[user] for user in users if user in found]
+            users = await _latest(database, period, limit, after or _FIRST)
+            rows = await database.fetch(_SEEN, [one.user for one in users], [one.at for one in users])
+        return [SeenUser(**row) for row in rows]
 
     async def one(self, user: str) -> KnownUser | None:
         """What is known of a user, with at most `MAX_DEVICES` devices; None if nobody of this id ever was here."""
@@ -125,40 +154,64 @@ class Users:
         return KnownUser(user, connected, [Device(**row) for row in devices]) if devices else None
 
 
-class _Latest(NamedTuple):
-    """Users by when they came, or were last seen, of all who did after `known_since`."""
-
-    users: dict[str, datetime]
-    known_since: datetime
+_FIRST: Final = UserPlace(LAST_DAY, "")
+"""Before all users."""
 
 
-async def _latest(database: Database, period: Period, limit: int) -> list[str]:
-    """The users who came or were last seen in the period, the latest first."""
-    reach, each = limit * _ROWS_OF_A_USER, None
+async def _latest(database: Database, period: Period, limit: int, after: UserPlace) -> list[UserPlace]:
+    """The users who were there in the period, in their order."""
+    found = await _who_came(database, period, limit, after) if after.at >= period.since else []
+    if len(found) == limit:
+        return found
+    reach, wanted = limit * _ROWS_OF_A_USER, limit - len(found)
     while True:
-        left = await _newest(database, _LEFT, period, reach, limit)
-        came = each or await _newest(database, _CAME, period, reach, limit)
-        known_since = max(left.known_since, came.known_since)
-        latest = {user: at for user, at in left.users.items() if at >= known_since}
-        for user, at in came.users.items():
-            if at >= known_since:
-                latest[user] = max(at, latest.get(user, at))
-        if len(latest) >= limit or known_since == period.since:
-            return sorted(latest, key=lambda user: (-latest[user].timestamp(), user))[:limit]
-        if each is None and reach > limit * _ROWS_OF_A_USER:
-            each = await _each(database, period, 2 * limit + _EACH_UP_TO)
+        stayed = await _newest(database, _STAYED, period, reach, wanted, after)
+        if len(stayed.users) == wanted or stayed.all_are_read:
+            return [*found, *stayed.users]
         reach *= _MORE
 
 
-async def _newest(database: Database, statement: str, period: Period, reach: int, limit: int) -> _Latest:
-    """Of the newest `reach` rows of a list, the latest `limit` users."""
-    rows = await database.fetch(statement, period.since, period.until, reach, limit)
+async def _who_came(database: Database, period: Period, limit: int, after: UserPlace) -> list[UserPlace]:
+    """Those of them who came in the period."""
+    reach = limit * _ROWS_OF_A_USER
+    while True:
+        came = await _newest(database, _CAME, period, reach, limit, after)
+        if len(came.users) == limit or came.all_are_read:
+            return came.users
+        if reach > limit * _ROWS_OF_A_USER:
+            most = max(2 * limit + _EACH_UP_TO, reach // _ROWS_TO_EACH)
+            if (each := await _each(database, period, most)) is not None:
+                return [one for one in each if (one.at, one.user) < (after.at, after.user)][:limit]
+        reach *= _MORE
+
+
+class _Newest(NamedTuple):
+    """Users in their order, and whether there are no others."""
+
+    users: list[UserPlace]
+    all_are_read: bool
+
+
+async def _newest(
+    database: Database, statement: str, period: Period, reach: int, limit: int, after: UserPlace
+) -> _Newest:
+    """The first `limit` users of the newest `reach` sessions."""
+    rows = await database.fetch(statement, period.since, period.until, reach, limit, after.at, after.user)
     (read,) = (row for row in rows if row["user_id"] is None)
-    users = {row["user_id"]: row["at"] for row in rows if row["user_id"] is not None}
-    return _Latest(users, read["at"] if read["read"] == reach else period.since)
+    all_are_read = read["read"] < reach
+    # Of the last moment that was read there may be others, whose place is before those that were read.
+    users = [
+        UserPlace(row["at"], row["user_id"])
+        for row in rows
+        if row["user_id"] is not None and (all_are_read or row["at"] > read["at"])
+    ]
+    return _Newest(users, all_are_read)
 
 
-async def _each(database: Database, period: Period, most: int) -> _Latest | None:
-    """All users who came in the period; None if they are `most`, or more."""
+async def _each(database: Database, period: Period, most: int) -> list[UserPlace] | None:
+    """All users who came in the period, in their order; None if they are `most`, or more."""
     rows = await database.fetch(_EACH, period.since, period.until, most)
-    return _Latest({row["user_id"]: row["at"] for row in rows}, period.since) if len(rows) < most else None
+    if len(rows) >= most:
+        return None
+    users = [UserPlace(row["at"], row["user_id"]) for row in rows]
+    return sorted(users, key=lambda one: (one.at, one.user), reverse=True)

@@ -121,14 +121,15 @@ def says_what_happened(answers: dict[str, Any]) -> None:
     assert connected == {("web", "1"): 1, ("web", "2"): 1, ("phone", "1"): 0}
 
 
-PAGED = {
+PAGED: dict[str, tuple[str, set[Any]]] = {
     "/sessions": ("sessions", {"b1", "c1", "a1"}),
+    "/users": ("users", {"ann", "bob"}),
     "/refusals": ("latest", {3, 4, 5, 6}),
     "/edges": ("edges", {"i-edge-1", "i-edge-2"}),
 }
 """Lists that go on at `next`, with what all pages have together."""
 
-KEYS = {"sessions": "id", "latest": "count", "edges": "instance"}
+KEYS = {"sessions": "id", "users": "user", "latest": "count", "edges": "instance"}
 
 
 async def test_lists_go_on_at_their_own_cursor_until_the_last_page(postgres: Postgres) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from services.sessions.queries.places import ChannelPlace
 from services.sessions.queries.subscribed_channels_postgres import SubscribedChannels
 from services.sessions.rows import Channel
 from tests.sessions.plans import ExplainingPool
@@ -21,6 +22,6 @@ async def test_all_pages_together_have_every_channel_once_those_with_most_subscr
         while page := await SubscribedChannels(pool).page(4, after):
             assert len(page) == 4 or len(found) == 8
             found += [one.channel for one in page]
-            after = page[-1].subscribers, page[-1].channel
+            after = ChannelPlace(page[-1].subscribers, page[-1].channel)
         assert all(one.rows <= 4 for one in pool.plans[1:2]), "a page does not read those before it"
     assert found == [f"c{n}" for n in range(9, -1, -1)]
