@@ -66,7 +66,6 @@ UNTESTED = {
     "services/sessions/privacy/disconnecting_nats.py": "tests/sessions/privacy/test_erasure.py, with an edge",
     "services/sessions/privacy/export.py": "tests/sessions/privacy/test_tables_postgres.py, as the command",
     "services/sessions/privacy/keys_nats.py": "tests/sessions/privacy/test_erasure.py, with an edge",
-    "services/sessions/privacy/log_nats.py": "tests/sessions/privacy/test_erasure.py, with an edge",
     "services/sessions/privacy/publications_nats.py": "tests/sessions/privacy/test_erasure.py, with an edge",
     "services/sessions/privacy/unreachable.py": "data; docs/privacy.md has it",
     "services/sessions/api/counts.py": "tests/sessions/api/test_models.py, over HTTP",

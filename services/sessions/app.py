@@ -127,6 +127,7 @@ class Sessions:
             self._instruments,
             settings.sessions.archive_keep,
             settings.sessions.log_max_age,
+            settings.sessions.facts_kept,
         )
         self._webhook_pool = Pool(settings.postgres.url, MAX_WEBHOOKS)  # each holds one while it works
         self._webhooks = Webhooks(

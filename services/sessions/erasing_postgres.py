@@ -27,11 +27,13 @@ SESSIONS: Final = (
     f"DELETE FROM sessions s USING {_ERASED} WHERE s.user_id = e.name AND s.opened_at <= e.until RETURNING s.id"
 )
 CONNECTIONS: Final = "DELETE FROM connections WHERE session_id = ANY($1::text[]) RETURNING id"
+REFUSALS_OF_CONNECTIONS: Final = """
+DELETE FROM refusals WHERE connection = ANY($1::text[]) AND user_id = '' AND connection <> ''"""
+"""An edge leaves ids out that are too long for a fact of this kind."""
 OF_CONNECTIONS: Final = (
     "DELETE FROM timeline WHERE connection = ANY($1::text[])",
     "DELETE FROM subscriptions WHERE connection = ANY($1::text[])",
-    # An edge leaves ids out that are too long for a fact of this kind.
-    "DELETE FROM refusals WHERE connection = ANY($1::text[]) AND user_id = '' AND connection <> ''",
+    REFUSALS_OF_CONNECTIONS,
 )
 REFUSALS: Final = (
     f"DELETE FROM refusals r USING {_ERASED} WHERE r.user_id = e.name AND r.user_id <> '' AND r.at <= e.until"

@@ -87,10 +87,14 @@ DELETE FROM log_archive WHERE (epoch, sequence, stored_at) IN (
     SELECT epoch, sequence, stored_at FROM log_archive WHERE stands_in AND stored_at < $1 LIMIT $2)"""
 
 
+_ERASED_CONNECTIONS: Final = ("erased_connections", "at < $1")
+
+
 class Retention:
     """Removes sessions that ended more than `keep_s` seconds ago, and messages that were archived more than
     `archive_keep_s` ago; 0 keeps them for ever. Those that are there only because an erasure has rewritten them go
-    after `log_max_age_s`, as they would have gone from the log."""
+    after `log_max_age_s`, as they would have gone from the log. Which connections were an erased user's is known for
+    `facts_kept_s`, likewise."""
 
     def __init__(
         self,
@@ -99,8 +103,10 @@ class Retention:
         instruments: Instruments,
         archive_keep_s: float = 0,
         log_max_age_s: float = LOG_MAX_AGE_S,
+        facts_kept_s: float = LOG_MAX_AGE_S,
     ) -> None:
         self._pool = pool
+        self._facts_kept_s = facts_kept_s
         self._log_max_age_s = log_max_age_s
         self._keep_s = keep_s
         self._archive_keep_s = archive_keep_s
@@ -146,6 +152,8 @@ class Retention:
             if self._archive_keep_s:
                 await _remove(database, *_ARCHIVED, now - timedelta(seconds=self._archive_keep_s))
             await _repeat(database, _STANDING_IN, now - timedelta(seconds=self._log_max_age_s))
+            if self._facts_kept_s:
+                await _remove(database, *_ERASED_CONNECTIONS, now - timedelta(seconds=self._facts_kept_s))
             if not self._keep_s:
                 return 0
             if dropped:

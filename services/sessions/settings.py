@@ -56,6 +56,11 @@ class SessionsSection(Section, frozen=True):
     webhooks: list[WebhookSettings] = []  # noqa: RUF012 - msgspec copies mutable defaults
     """Where events of connections and channels are sent: a table `[[sessions.webhooks]]` each."""
 
+    @property
+    def facts_kept(self) -> float:
+        """For how long the log, or its archive, has a fact, in seconds; 0 for ever."""
+        return self.archive_keep if self.archive else self.archive_keep or self.log_max_age
+
     def __post_init__(self) -> None:
         if self.resume_window > MAX_RESUME_WINDOW_S:
             raise ValueError("expected sessions.resume_window of at most 24h")

@@ -293,6 +293,15 @@ class ErasureRow(SQLModel, table=True):
     at: datetime = time_column()
 
 
+class ErasedConnectionRow(SQLModel, table=True):
+    """A connection of a user who was erased, by SHA-256 of its id: what is told of it late names nobody."""
+
+    __tablename__ = "erased_connections"
+    user_digest: str = text_column(primary_key=True)
+    connection: bytes = Field(sa_column=Column(LargeBinary, primary_key=True))
+    at: datetime = time_column()
+
+
 class HeardEdgeRow(SQLModel, table=True):
     """When an edge process was last heard, by any instance of this service: it outlives each of them."""
 

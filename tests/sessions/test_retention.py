@@ -24,6 +24,7 @@ from tests.support.servers import Postgres
 pytestmark = pytest.mark.integration
 
 DAY_MS = 86_400_000
+DAY_S = 86_400.0
 
 
 async def test_a_removal_changes_the_mark_of_all_answers(postgres: Postgres):
@@ -87,6 +88,17 @@ async def test_a_message_that_an_erasure_rewrote_goes_when_the_log_would_have_le
             await Archive(pool, unwatched).put("e", sequence, stored_at, "i", b"rewritten")
         await Retention(pool, keep, Instruments(), log_max_age_s=3600).prune(now)
     assert await read_archive(postgres.url) == {("e", 2): b"rewritten", ("e", 3): b"rewritten"}
+
+
+async def test_which_connections_were_of_an_erased_user_is_known_while_the_log_may_tell_of_them(postgres: Postgres):
+    now = datetime.now(UTC)
+    row = "INSERT INTO erased_connections VALUES ('of ann', 'x', now() - interval '2 days')"
+    await execute(postgres.url, row)
+    async with Pool(postgres.url, 1) as pool:
+        for kept_s, left in ((0.0, 1), (3 * DAY_S, 1), (DAY_S, 0)):
+            await Retention(pool, 0, Instruments(), facts_kept_s=kept_s).prune(now)
+            async with pool.database() as database:
+                assert await database.fetchval("SELECT count(*) FROM erased_connections") == left
 
 
 async def test_an_edge_that_runs_stays_however_long_it_is_idle(postgres: Postgres):

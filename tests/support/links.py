@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from proto import subjects
 from services.chassis.nats.link import NatsLink
 from services.chassis.nats.settings import NatsSettings
 
 
 @asynccontextmanager
-async def linked(to: str | NatsSettings) -> AsyncIterator[NatsLink]:
+async def linked(to: str | NatsSettings, inbox_prefix: str = subjects.INBOX) -> AsyncIterator[NatsLink]:
     """A link to a URL or by settings, that is open, and closed at the end."""
-    link = NatsLink(NatsSettings(url=to) if isinstance(to, str) else to, "test")
+    settings = NatsSettings(url=to) if isinstance(to, str) else to
+    link = NatsLink(settings, "test", inbox_prefix=inbox_prefix)
     await link.open()
     try:
         yield link

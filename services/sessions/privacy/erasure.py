@@ -2,7 +2,8 @@
 
 The order makes it safe to stop anywhere and to begin again: a fact is gone before the one that says that it is his. The
 log is rewritten first, while the tables still know his connections; then `Erased` is written, which every fold obeys;
-and what came in meanwhile is rewritten last.
+and what came in meanwhile, while somebody confirmed it, is rewritten last. Digests of his connections are kept: edges
+that were away tell of them later, and erasing again finds that.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class Erasure:
         """What is stored about him. Changes nothing."""
         state = await self._log.state()
         await self._read_upto(state.last, state.epoch)
-        self._about = about = Connections(self._person, await self._tables.connections())
+        self._about = about = await self._tables.connections()
         archive = await self._archive.search(about)
         log = await self._log.search(about, state.first - 1, state.last)
         publications, keys = await self._publications.search(), await self._keys.search()
@@ -117,18 +118,24 @@ class Erasure:
         found, about = self._found, self._about
         assert found is not None, "search first"
         done: Counter[str] = Counter()
+        await self._tables.remember(about)
         done["facts in the log"] = await self._log.erase(about, found.epoch, found.log)
         done["facts in the archive"] = await self._archive.erase(about, found.archive)
-        for each in found.publications:
-            await self._publications.erase(each)
-        await self._keys.erase(found.keys)
+        await self._erase_published(found.publications, found.keys)
         erased = await self._log.append(self._person, int(time.time() * 1000))
         await self._read_upto(erased, found.epoch)
         late = await self._log.search(about, found.upto, erased)
+        await self._tables.remember(about)
         done["facts in the log"] += await self._log.erase(about, found.epoch, late)
+        await self._erase_published(await self._publications.search(), await self._keys.search())
         await held.check()
         await self._tables.erase(about)
         return done
+
+    async def _erase_published(self, publications: list[Found], keys: array[int]) -> None:
+        for each in publications:
+            await self._publications.erase(each)
+        await self._keys.erase(keys)
 
     async def _read_upto(self, sequence: int, epoch: str) -> None:
         """Waits until all readers of the log have read it up to there: what they have not, must not be rewritten."""

@@ -54,7 +54,7 @@ class Export:
     async def _lines(self) -> AsyncIterator[bytes]:
         async for store, row in self._rows.all():
             yield _line(store, row=Raw(row.encode()))
-        about = Connections(self._person, await self._tables.connections())
+        about = await self._tables.connections()
         async for archived in self._archive.messages():
             if facts := about.facts_in(archived.data):
                 epoch, sequence = archived.place

@@ -26,15 +26,26 @@ class Keys:
         self._link = link
         self._person = person
         self._progress = progress
+        self._searched = 0
 
     async def search(self) -> array[int]:
-        """The sequences of his keys."""
-        return array("Q", [key.sequence async for key in self.his()])
+        """The sequences of those of his keys that came since this was called last."""
+        after, upto = self._searched, await self._last()
+        found = array("Q", [key.sequence async for key in self._his(after, upto)])
+        self._searched = max(after, upto)
+        return found
 
     async def his(self) -> AsyncIterator[StoredMessage]:
         """His keys."""
+        async for key in self._his(0, await self._last()):
+            yield key
+
+    async def _last(self) -> int:
         state = await stream_state(self._link, subjects.KEYS_STREAM)
-        after, upto, left = 0, 0 if state is None else state.last, 1
+        return 0 if state is None else state.last
+
+    async def _his(self, after: int, upto: int) -> AsyncIterator[StoredMessage]:
+        left = 1
         while left and after < upto:
             messages, left = await read_stream(self._link, subjects.KEYS_STREAM, after + 1, _PAGE)
             for message in messages:

@@ -56,20 +56,21 @@ class Publications:
         self._link = link
         self._person = person
         self._progress = progress
+        self._searched: dict[str, int] = {}  # by log or index, up to where
 
     async def streams(self) -> list[str]:
         """The logs of the channels."""
         return sorted(await stream_names(self._link, subjects.LOGS))
 
     async def search(self) -> list[Found]:
-        """What is his, by log."""
+        """What is his, by log, of what came since this was called last."""
         found = [await self._search(stream) for stream in await self.streams()]
         return [each for each in found if each.log or any(each.indexes.values())]
 
     async def _search(self, stream: str) -> Found:
         state = await stream_state(self._link, stream)
         found = Found(stream, 0, 0) if state is None else Found(stream, state.limit, state.last)
-        async for message in self.his(stream, found.at):
+        async for message in self._new(stream, found.at):
             found.log.append(message.sequence)
             found.note(message.subject.decode(errors="replace"), message.sequence)
         prefix = subjects.index_of(stream, "")
@@ -77,16 +78,27 @@ class Publications:
             if "_" in index.removeprefix(prefix):
                 continue  # that of another class, whose name goes on
             numbers = found.indexes[index] = array("Q")
-            async for message in self.his(index):
+            state = await stream_state(self._link, index)
+            async for message in self._new(index, 0 if state is None else state.last):
                 numbers.append(message.sequence)
                 found.note(message.subject.decode(errors="replace"), followed(message).sequence)
         return found
 
-    async def his(self, stream: str, upto: int = 0) -> AsyncIterator[StoredMessage]:
-        """The messages of a log or an index that he published, or that are in a channel of his, up to a sequence."""
-        state = None if upto else await stream_state(self._link, stream)
-        upto = upto if state is None else state.last
-        after, left = 0, 1
+    async def _new(self, stream: str, upto: int) -> AsyncIterator[StoredMessage]:
+        """What is his in a log or an index up to a sequence, after what was searched before."""
+        after = self._searched.get(stream, 0)
+        async for message in self._his(stream, after, upto):
+            yield message
+        self._searched[stream] = max(after, upto)
+
+    async def his(self, stream: str) -> AsyncIterator[StoredMessage]:
+        """The messages of a log or an index that he published, or that are in a channel of his."""
+        state = await stream_state(self._link, stream)
+        async for message in self._his(stream, 0, 0 if state is None else state.last):
+            yield message
+
+    async def _his(self, stream: str, after: int, upto: int) -> AsyncIterator[StoredMessage]:
+        left = 1
         while left and after < upto:
             messages, left = await read_stream(self._link, stream, after + 1, _PAGE)
             for message in messages:

@@ -5,6 +5,8 @@ Everything else stays, byte for byte, also what this version does not know: memb
 
 from __future__ import annotations
 
+from collections.abc import Set
+from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -47,12 +49,23 @@ class Rewritten(NamedTuple):
 
 class Connections:
     """The connections of a user: those that are known already, and those that the facts in what is read next open.
+    `erased` are digests of those that were his when he was erased before: of them late facts may tell.
     `channels` are those of his own that facts named, as rows have them."""
 
-    def __init__(self, person: Person, known: set[str]) -> None:
+    def __init__(self, person: Person, known: set[str], erased: Set[bytes] = frozenset()) -> None:
         self._person = person
+        self._erased = erased
         self.known = known
         self.channels: set[str] = set()
+
+    def has(self, connection: str) -> bool:
+        """Whether a connection is his."""
+        if connection in self.known:
+            return True
+        if not self._erased or connection_digest(connection) not in self._erased:
+            return False
+        self.known.add(connection)
+        return True
 
     def left_of(self, fact: Raw) -> Raw | None:
         """What of a fact is not about him: itself, one that no longer names a channel of his, or nothing. One that
@@ -66,7 +79,7 @@ class Connections:
             if named.type == _OPENED and connection:
                 self.known.add(connection)
             return None
-        if connection in self.known:
+        if self.has(connection):
             return None
         if self._person.owns(named.channel):
             self.channels.add(text(named.channel))
@@ -94,6 +107,11 @@ class Connections:
         kept = [fact for fact in left if fact is not None]
         members["events"] = Raw(_encode(kept))
         return Rewritten(_encode(members), changed, len(kept))
+
+
+def connection_digest(connection: str) -> bytes:
+    """What is kept of a connection of an erased user, while the log may tell of it."""
+    return sha256(connection.encode()).digest()
 
 
 def _without_offsets(fact: Raw, channels: set[str]) -> Raw:

@@ -14,10 +14,10 @@ import asyncpg
 import msgspec
 
 from services.chassis.postgres.pool import Pool
-from services.sessions.erasing_postgres import erase_users, portions
+from services.sessions.erasing_postgres import REFUSALS_OF_CONNECTIONS, erase_users, portions
 from services.sessions.privacy.channels_postgres import OwnChannels
 from services.sessions.privacy.person import Person
-from services.sessions.privacy.rewriting import Connections, Rewritten, facts_of
+from services.sessions.privacy.rewriting import Connections, Rewritten, connection_digest, facts_of
 from services.sessions.projection import NAME, NAMES
 from services.sessions.rows_postgres import milliseconds
 from services.sessions.statements import LOCK_POSITION, NEXT_GENERATION
@@ -28,6 +28,10 @@ _ERASED: Final = "erased"
 
 CONNECTIONS: Final = """
 SELECT c.id FROM connections c JOIN sessions s ON s.id = c.session_id WHERE s.user_id = $1"""
+_ERASED_CONNECTIONS: Final = "SELECT connection FROM erased_connections WHERE user_digest = $1"
+_REMEMBER: Final = """
+INSERT INTO erased_connections (user_digest, connection, at) SELECT $1, c, now() FROM unnest($2::bytea[]) AS c
+ON CONFLICT (user_digest, connection) DO UPDATE SET at = excluded.at"""
 _OPEN: Final = "SELECT count(*) FROM sessions WHERE user_id = $1 AND ended_at IS NULL"
 _ERASURE: Final = "SELECT at FROM erasures WHERE user_digest = $1"
 # A model that another version has folded is folded on, and its own position stays behind until it is rebuilt.
@@ -109,10 +113,18 @@ class Tables:
         self._person = person
         self._channels = OwnChannels(person)
 
-    async def connections(self) -> set[str]:
-        """His connections that the tables know."""
+    async def connections(self) -> Connections:
+        """His connections that the tables know, and those that were his in erasures before this one."""
         async with self._pool.database() as database, database.transaction():
-            return {row[0] async for row in database.cursor(CONNECTIONS, self._person.stored)}
+            known = {row[0] async for row in database.cursor(CONNECTIONS, self._person.stored)}
+            erased = {row[0] async for row in database.cursor(_ERASED_CONNECTIONS, self._person.digest)}
+        return Connections(self._person, known, erased)
+
+    async def remember(self, about: Connections) -> None:
+        """Keeps digests of his connections: soon nothing says whose they were, and what edges tell late names them."""
+        async with self._pool.database() as database:
+            for some in portions(sorted(about.known)):
+                await database.execute(_REMEMBER, self._person.digest, [connection_digest(one) for one in some])
 
     async def open_sessions(self) -> int:
         """How many sessions of his are open."""
@@ -138,8 +150,7 @@ class Tables:
         async with self._pool.database() as database:
             for store, query in _COUNTS.items():
                 counts[store] = int(await database.fetchval(query, self._person.stored))
-            connections = [row[0] for row in await database.fetch(CONNECTIONS, self._person.stored)]
-            for some in portions(connections):
+            for some in portions(sorted(about.known)):
                 for store, query in _COUNTS_OF_CONNECTIONS.items():
                     counts[store] += int(await database.fetchval(query, some))
             names = await self._channels.names(database, about)
@@ -162,6 +173,8 @@ class Tables:
             await database.fetchrow(LOCK_POSITION, NAME)
             until = milliseconds(await database.fetchval(_ERASURE, self._person.digest))
             await erase_users(database, {self._person.stored: until})
+            for some in portions(sorted(about.known)):  # told after `Erased`, when the fold knew none of them any more
+                await database.execute(REFUSALS_OF_CONNECTIONS, some)
             await self._channels.erase(database, await self._channels.names(database, about), until, about)
             await database.execute(NEXT_GENERATION, NAME)  # whoever keeps such rows in memory reads them anew
 
@@ -188,7 +201,7 @@ class Tables:
                 state = msgspec.json.decode(row.data)
             except (msgspec.DecodeError, UnicodeDecodeError):
                 state = None
-            his = isinstance(state, dict) and (self._person.has_id(state.get("user")) or row.key[1] in about.known)
+            his = isinstance(state, dict) and (self._person.has_id(state.get("user")) or about.has(row.key[1]))
             return Rewritten(None, 1) if his else None
         left = about.rewritten(row.data)
         if left is None and self._person.is_named_in(row.reason):

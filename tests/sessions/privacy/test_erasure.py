@@ -12,9 +12,13 @@ from typing import Any, NamedTuple
 import asyncpg
 import pytest
 
+from proto import subjects
 from services.chassis.nats.link import NatsLink
 from services.chassis.nats.settings import NatsSettings
+from services.chassis.postgres.pool import Pool
+from services.sessions.privacy.erasure import Erasure
 from services.sessions.privacy.person import Person
+from services.sessions.privacy.progress import unwatched
 from tests.sessions.privacy.stores import folded_afresh, found_in_files, found_in_jetstream, found_in_postgres
 from tests.sessions.privacy.test_calls_http import ended
 from tests.sessions.running import API_KEY, sessions_of
@@ -198,9 +202,21 @@ async def _recovers_from_the_end(it: Story) -> None:
         assert back["recovered"] and not back.get("publications")
 
 
-async def test_subscribers_who_stay_notice_nothing(services: Services, server: NativeNats, postgres: Postgres) -> None:
-    async with story(services, server, postgres, PLAIN) as it:
-        assert (await _erase(it)).returncode == 0
+async def test_subscribers_who_stay_notice_nothing_and_what_is_published_meanwhile_goes_too(
+    services: Services, server: NativeNats, postgres: Postgres
+) -> None:
+    privacy = NatsSettings(url=server.url, user="privacy", password=password_of("privacy"))
+    own = {"channel": f"own:#{PLAIN}", "data": 1, "idempotency_key": "meanwhile"}
+    async with (
+        story(services, server, postgres, PLAIN) as it,
+        Pool(postgres.url, 3) as pool,
+        linked(privacy, subjects.PRIVACY_INBOX) as link,
+    ):
+        erasure = Erasure(link, pool, it.ann, [], unwatched)
+        await erasure.search()
+        await api(it.edge, "publish", own)  # somebody is asked whether the user is to be erased
+        await erasure.erase()
+        assert await found_in_jetstream(it.link, it.ann) == set()
         await api(it.edge, "publish", {"channel": "chat:x", "data": "later"})
         while (message := await it.cid.message())["push"].get("pub", {}).get("data") != "later":
             assert "unsubscribe" not in message["push"] and "disconnect" not in message["push"]

@@ -9,7 +9,7 @@ import pytest
 
 from proto.events import Closed, EventBatch, Opened, Refused, Subscribed, encode_batch
 from services.sessions.privacy.person import Person
-from services.sessions.privacy.rewriting import Connections
+from services.sessions.privacy.rewriting import Connections, connection_digest
 
 ANN = 'ann "Ä" \U0001f986'
 
@@ -43,6 +43,15 @@ def test_facts_of_connections_that_were_opened_before_are_his_too() -> None:
     assert of().rewritten(later) is None
     rewritten = of(ANN, "c1").rewritten(later)
     assert rewritten is not None and rewritten.data == message(Subscribed(2, "c2", "news"))
+
+
+def test_facts_of_connections_that_were_erased_before_are_his_too() -> None:
+    again = Connections(Person(ANN), set(), {connection_digest("c1")})
+    rewritten = again.rewritten(
+        message(Subscribed(2, "c1", "news"), Subscribed(2, "c2", "news"), Closed(3, "c1", 1000))
+    )
+    assert rewritten is not None and rewritten.data == message(Subscribed(2, "c2", "news"))
+    assert again.known == {"c1"} and not again.has("c2")
 
 
 @pytest.mark.parametrize("ascii_only", [True, False])

@@ -270,6 +270,13 @@ CREATE TABLE overtaken_messages (
     PRIMARY KEY (epoch)
 );
 
+CREATE TABLE erased_connections (
+    user_digest TEXT COLLATE "C" NOT NULL,
+    connection BYTEA NOT NULL,
+    at TIMESTAMP WITH TIME ZONE NOT NULL,
+    PRIMARY KEY (user_digest, connection)
+);
+
 CREATE TABLE heard_edges (
     instance TEXT COLLATE "C" NOT NULL,
     edge TEXT COLLATE "C" NOT NULL,
