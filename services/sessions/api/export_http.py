@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import zlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Final
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.responses import Response
 
 from services.chassis.http.api_key import ApiKeys
-from services.chassis.http.unread import dropping_who_does_not_read
+from services.chassis.http.written import WrittenWhileRead
 from services.chassis.postgres.errors import StoreAway
 from services.sessions.api.calls import AFTER_POSITION, Answer, Calls, failure
 from services.sessions.api.calls_http import POSITION_HEADER, given, refused, response
@@ -26,8 +23,6 @@ from services.sessions.api.parameters import BadParameter, Parameter, one_of
 from services.sessions.api.positions import position_text
 from services.sessions.api.reader_postgres import TooSlow
 from services.sessions.api.session_export import MAX_EXPORT_S, SessionsExport
-
-log = logging.getLogger(__name__)
 
 _GRACE_S: Final = 30.0
 """How long after `MAX_EXPORT_S` the last line may take to be sent."""
@@ -93,7 +88,8 @@ class ExportApi:
             pieces = gzipped(pieces)
         if request.method == "HEAD":
             return Response(headers=headers, media_type=FORMATS[form].media_type)
-        return _File(pieces, FORMATS[form].media_type, headers, self._count)
+        longest_s = MAX_EXPORT_S + _GRACE_S
+        return WrittenWhileRead(pieces, FORMATS[form].media_type, headers, self._count, longest_s, UNREAD_S)
 
     def _count(self, difference: int) -> None:
         self._running += difference
@@ -111,32 +107,6 @@ class ExportApi:
             yield form.error(f"it took too long, or more than {MAX_EXPORT_S:g} s in all: {narrower(filters)}")
         except StoreAway as error:
             yield form.error(f"{error}; try again")
-
-
-class _File(StreamingResponse):
-    """Sends a file; `running` is told 1 when it begins and -1 when it is over, also if the client is gone."""
-
-    def __init__(
-        self,
-        pieces: AsyncGenerator[bytes, None],
-        media_type: str,
-        headers: dict[str, str],
-        running: Callable[[int], None],
-    ) -> None:
-        super().__init__(pieces, media_type=media_type, headers=headers)
-        self._pieces = pieces
-        self._running = running
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._running(1)
-        try:
-            async with asyncio.timeout(MAX_EXPORT_S + _GRACE_S):
-                await super().__call__(scope, receive, dropping_who_does_not_read(scope, send, UNREAD_S))
-        except TimeoutError:
-            log.warning("an export was cut after %g s: its client took it too slowly", MAX_EXPORT_S + _GRACE_S)
-        finally:
-            self._running(-1)
-            await self._pieces.aclose()
 
 
 async def gzipped(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

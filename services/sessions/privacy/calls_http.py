@@ -6,15 +6,17 @@ The user id is in the body: addresses get into the logs of proxies. Our own log 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Final
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from services.chassis.http.api_key import ApiKeys, Refusal, reaches
+from services.chassis.http.written import WrittenWhileRead
 from services.chassis.nats.link import NatsAway, NatsRefused
 from services.chassis.postgres.errors import SchemaRefused, StoreAway
 from services.chassis.process.api_keys import PRIVACY, ApiKey
@@ -27,6 +29,12 @@ from services.sessions.privacy.progress import unwatched
 log = logging.getLogger(__name__)
 
 MAX_BODY: Final = 64 * 1024
+MAX_EXPORTS: Final = 2
+"""At a time. Each has a connection to NATS, and up to three to PostgreSQL, where one holds what may not be removed."""
+MAX_EXPORT_S: Final = 3600.0
+"""An export reads everything once. One that takes longer is for the command."""
+UNREAD_S: Final = 60.0
+"""For how long a client may take nothing of an export."""
 _AWAY: Final = (StoreAway, SchemaRefused, NatsAway, NatsRefused)
 
 
@@ -60,6 +68,7 @@ class PrivacyApi:
         self._keys = keys
         self._open = open_stores
         self._jobs = Jobs(open_stores)
+        self._exports = 0
 
     def routes(self) -> list[Route]:
         """All of them."""
@@ -93,13 +102,22 @@ class PrivacyApi:
 
     async def _export(self, request: Request, key: ApiKey) -> Response:
         person = Person(msgspec.json.decode(await _body(request), type=_ExportCall).user)
+        if self._exports >= MAX_EXPORTS:
+            raise TooMany(f"{MAX_EXPORTS} exports are running, which is all at a time")
         log.info("exporting the user of digest %s", person.digest[:12], extra=about(key=key.name))
-        return StreamingResponse(self._lines(person), media_type="application/x-ndjson")
+        media_type, headers = "application/x-ndjson", {"cache-control": "no-store"}
+        return WrittenWhileRead(self._lines(person), media_type, headers, self._count, MAX_EXPORT_S, UNREAD_S)
 
-    async def _lines(self, person: Person) -> AsyncIterator[bytes]:
+    def _count(self, difference: int) -> None:
+        self._exports += difference
+
+    async def _lines(self, person: Person) -> AsyncGenerator[bytes, None]:
         try:
-            async with self._open() as stores:
-                async for line in Export(stores.link, stores.pool, person, unwatched).lines():
+            async with (
+                self._open() as stores,
+                aclosing(Export(stores.link, stores.pool, person, unwatched).lines()) as lines,
+            ):
+                async for line in lines:
                     yield line
         except _AWAY as error:  # the status is sent already: there is no line "end"
             yield msgspec.json.encode({"store": "error", "message": str(error)}) + b"\n"

@@ -4,7 +4,7 @@ only what is being written is in memory."""
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, Final
 
 import msgspec
@@ -42,7 +42,7 @@ class Export:
         self.found = 0
         """The lines that tell something about him: all but the first, which says who is meant, and the last."""
 
-    async def lines(self) -> AsyncIterator[bytes]:
+    async def lines(self) -> AsyncGenerator[bytes, None]:
         """The lines, each with its line break. The first one says who is meant. The last one says how many came before
         it, and how many of these tell something about him: without it, some lack."""
         yield _line("user", id=self._person.user, digest=self._person.digest)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import httpx
+from starlette.applications import Starlette
 
 from proto import subjects
 from proto.events import Closed, EventBatch, Opened, SessionEvent, Subscribed, encode_batch
+from services.chassis.http.api_key import ApiKeys
 from services.chassis.nats.streams import store
-from services.sessions.privacy.calls_http import MAX_BODY
+from services.chassis.process.api_keys import HttpApiSettings
+from services.sessions.privacy.calls_http import MAX_BODY, MAX_EXPORTS, PrivacyApi
 from services.sessions.privacy.person import Person
 from tests.sessions.privacy.stores import found_in_jetstream, found_in_postgres
+from tests.sessions.privacy.test_jobs import Away
 from tests.sessions.running import sessions_of, start
 from tests.support.eventually import eventually
 from tests.support.links import linked
@@ -81,6 +86,26 @@ async def test_a_user_is_exported_and_erased(services: Services, nats_server: Na
         ):
             answer = await call(service, path, body)
             assert answer.status_code == 400 and answer.json()["error"]["message"].startswith("body: "), body[:20]
+
+
+async def test_exports_are_few_at_a_time() -> None:
+    away = Away()
+    api = PrivacyApi(ApiKeys(HttpApiSettings(key="all")), away.open)
+    transport = httpx.ASGITransport(Starlette(routes=api.routes()))
+    async with httpx.AsyncClient(transport=transport, base_url="http://x", headers={"X-API-Key": "all"}) as http:
+
+        async def export() -> httpx.Response:
+            return await http.post("/privacy/export", content=json.dumps({"user": ANN}))
+
+        async with asyncio.TaskGroup() as group:
+            running = [group.create_task(export()) for _ in range(MAX_EXPORTS)]
+            await eventually(lambda: away.opening == MAX_EXPORTS)
+            answer = await export()
+            assert answer.status_code == 429 and f"{MAX_EXPORTS} exports are running" in answer.text
+            away.may_fail.set()
+        assert ['"store":"error"' in (await one).text for one in running] == [True] * MAX_EXPORTS
+        assert (await export()).status_code == 200, "they are over"
+    await api.stop()
 
 
 async def _are_known(service: ServiceProcess, count: int) -> None:
