@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Final, NamedTuple, assert_never
 
 from msgspec import Struct, json
@@ -30,8 +31,9 @@ from proto.events import (
     SessionEvent,
     Subscribed,
     Unsubscribed,
+    user_digest,
 )
-from services.sessions.values import name_of
+from services.sessions.values import identity, name_of
 from services.sessions.webhooks.payload import (
     Connected,
     Disconnected,
@@ -44,15 +46,18 @@ from services.sessions.webhooks.payload import (
 
 LOST_CODE: Final = 1006
 LOST_REASON: Final = "edge lost"
+ERASED_REASON: Final = "erased"
+"""Of connections that nothing may be told of any more, as their user was erased."""
 
 MAX_LOST: Final = 100_000
-"""Connections of lost edges that are remembered, in case their edges come back. Beyond it those that were lost first
-are forgotten: if their edge is back, nothing more is said of them."""
+"""Connections of lost edges that are remembered, in case their edges come back. Beyond it, and after `forget_lost`,
+those that were lost first are forgotten: if their edge is back, nothing more is said of them."""
+_FORGOTTEN_AT_ONCE: Final = 5_000
 
 
 class KnownConnection(Struct, omit_defaults=True):
-    """What is known of a connection: a row of the table `webhook_connections`. `lost`: it ended with its edge, unless
-    that turns out to be alive."""
+    """What is known of a connection: a row of the table `webhook_connections`. `lost_at`: when it ended with its edge,
+    unless that turns out to be alive."""
 
     id: str
     instance: str
@@ -67,7 +72,12 @@ class KnownConnection(Struct, omit_defaults=True):
     user_agent: str = ""
     origin: str = ""
     channels: list[str] = []
-    lost: bool = False
+    lost_at: int | None = None
+
+    @property
+    def lost(self) -> bool:
+        """Whether it ended with its edge."""
+        return self.lost_at is not None
 
 
 _encode = json.Encoder().encode
@@ -90,14 +100,14 @@ class Tracker:
     def __init__(self, rows: Mapping[str, bytes], writers: Mapping[str, int]) -> None:
         self._known: dict[str, KnownConnection] = {}
         self._of_instance: dict[str, set[str]] = defaultdict(set)
-        self._lost: dict[str, None] = {}  # by age
+        self._lost: dict[str, int] = {}  # when, in that order
         self._occupants: dict[str, int] = {}
         self._writers = dict(writers)
         self._dirty: set[str] = set()
         self._ids: Iterator[str] = iter(())
         self.duplicates = 0
-        for row in rows.values():
-            self._add(_decode(row))
+        for one in sorted(map(_decode, rows.values()), key=lambda one: one.lost_at or 0):
+            self._add(one)
 
     def __len__(self) -> int:
         return len(self._known)
@@ -117,6 +127,14 @@ class Tracker:
         rows = {name: self._row(name) for name in self._dirty}
         return events, Changes(rows, {writer: batch.number})
 
+    def forget_lost(self, before: int) -> Changes:
+        """Forgets connections that were lost before then, in Unix milliseconds; if there are many, those that were lost
+        first."""
+        self._dirty = set()
+        for name in [name for name, at in islice(self._lost.items(), _FORGOTTEN_AT_ONCE) if at < before]:
+            self._forget(self._known[name])
+        return Changes(dict.fromkeys(self._dirty), {})
+
     def _events(self, fact: SessionEvent, batch: EventBatch) -> Iterator[WebhookEvent]:
         match fact:
             case Opened():
@@ -131,16 +149,9 @@ class Tracker:
                 return self._edge_lost(fact)
             case EdgeFound():
                 return self._edge_found(fact)
-            case (
-                Refused()
-                | Refreshed()
-                | Lagged()
-                | CaughtUp()
-                | EdgeStarted()
-                | EdgeDraining()
-                | EdgeStopped()
-                | Erased()
-            ):
+            case Erased():
+                return self._erased(fact)
+            case Refused() | Refreshed() | Lagged() | CaughtUp() | EdgeStarted() | EdgeDraining() | EdgeStopped():
                 return iter(())
             case _:
                 assert_never(fact)
@@ -196,8 +207,7 @@ class Tracker:
         for one in self._of(name_of(fact.instance)):
             if one.lost:
                 continue
-            one.lost = True
-            self._lost[one.id] = None
+            one.lost_at = self._lost[one.id] = fact.at
             self._dirty.add(one.id)
             yield from self._ends(one, fact.at, LOST_CODE, LOST_REASON)
         while len(self._lost) > MAX_LOST:
@@ -207,12 +217,23 @@ class Tracker:
         for one in self._of(name_of(fact.instance)):
             if not one.lost:
                 continue
-            one.lost = False
+            one.lost_at = None
             self._lost.pop(one.id, None)
             self._dirty.add(one.id)
             yield self._connected(one, fact.at, returned=True)
             for channel in one.channels:
                 yield from self._enters(one, channel, fact.at, None)
+
+    def _erased(self, fact: Erased) -> Iterator[WebhookEvent]:
+        """All that is known of the user goes. Looks among all: a second for a million users."""
+        digests: dict[str, str] = {"": ""}
+        for one in self._known.values():
+            if one.user not in digests:
+                digests[one.user] = user_digest(identity(one.user))
+        for one in [one for one in self._known.values() if digests[one.user] == fact.user_digest]:
+            self._forget(one)
+            if not one.lost:
+                yield from self._ends(one, fact.at, LOST_CODE, ERASED_REASON)
 
     # --- the events of one connection -----------------------------------------------------------------------------
 
@@ -278,8 +299,8 @@ class Tracker:
     def _add(self, one: KnownConnection) -> None:
         self._known[one.id] = one
         self._of_instance[one.instance].add(one.id)
-        if one.lost:
-            self._lost[one.id] = None
+        if one.lost_at is not None:
+            self._lost[one.id] = one.lost_at
             return
         for channel in one.channels:
             self._occupants[channel] = self._occupants.get(channel, 0) + 1

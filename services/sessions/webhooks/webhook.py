@@ -49,7 +49,7 @@ class Sender(Protocol):
 
 
 class Webhook:
-    """One webhook. `prepare` makes the tables usable; `writers_kept_s` is for how long the log keeps facts."""
+    """One webhook. `prepare` makes the tables usable; `log_kept_s` is for how long the log keeps facts."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Webhook:
         pool: Pool,
         prepare: Callable[[], Awaitable[None]],
         instruments: Instruments,
-        writers_kept_s: float,
+        log_kept_s: float,
         open_sender: Callable[[WebhookSettings], Sender] | None = None,
     ) -> None:
         self._settings = settings
@@ -67,7 +67,7 @@ class Webhook:
         self._pool = pool
         self._prepare = prepare
         self._instruments = instruments
-        self._writers_kept_s = writers_kept_s
+        self._log_kept_s = log_kept_s
         self._open_sender = open_sender or _open_http
         self._sender: Sender | None = None
         self._written = asyncio.Event()
@@ -119,7 +119,7 @@ class Webhook:
 
     async def _work(self, progress: WebhookProgress) -> None:
         """Follows the log until it is another one, or has lost what was not delivered."""
-        stored = await progress.load(self._writers_kept_s)
+        stored = await progress.load(self._log_kept_s)
         beginning = beginning_in(await self._log.state(), stored.progress)
         if beginning is not None:
             self._report(beginning, stored.progress)
@@ -141,9 +141,16 @@ class Webhook:
                 await self._wait_for_notice()
             if time.monotonic() - checked >= CHECK_INTERVAL_S:
                 await progress.check()
+                await self._forget_lost(progress, at, tracker)
                 if beginning_in(await self._log.state(), at) is not None:
                     return
                 checked = time.monotonic()
+
+    async def _forget_lost(self, progress: WebhookProgress, at: Progress, tracker: Tracker) -> None:
+        """What the log has let go of is not kept here for edges that never came back."""
+        changes = tracker.forget_lost(int((time.time() - self._log_kept_s) * 1000))
+        if changes.rows:
+            await progress.commit(at, changes)
 
     def _report(self, beginning: Beginning, before: Progress) -> None:
         if beginning.gone:

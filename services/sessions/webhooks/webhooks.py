@@ -29,13 +29,13 @@ class Webhooks:
         pool: Pool,
         prepare: Callable[[], Awaitable[None]],
         instruments: Instruments,
-        writers_kept_s: float,
+        log_kept_s: float,
     ) -> None:
         self._log = session_log
         self._pool = pool
         self._prepare = prepare
         self._instruments = instruments
-        self._writers_kept_s = writers_kept_s
+        self._log_kept_s = log_kept_s
         self._running: dict[str, _Running] = {}
 
     @property
@@ -56,9 +56,7 @@ class Webhooks:
         await end([self._running.pop(name).task for name in gone])
         for settings in wanted:
             if settings.name not in self._running:
-                webhook = Webhook(
-                    settings, self._log, self._pool, self._prepare, self._instruments, self._writers_kept_s
-                )
+                webhook = Webhook(settings, self._log, self._pool, self._prepare, self._instruments, self._log_kept_s)
                 self._running[settings.name] = _Running(settings, webhook, vital(webhook.run()))
 
     async def stop(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from proto.events import (
     CaughtUp,
@@ -30,7 +31,7 @@ from proto.events import (
 )
 from services.sessions.webhooks import tracker as module
 from services.sessions.webhooks.payload import WebhookEvent, encode_event
-from services.sessions.webhooks.tracker import Tracker
+from services.sessions.webhooks.tracker import Changes, Tracker
 from tests.sessions.stories import stories
 
 
@@ -128,6 +129,37 @@ def test_lost_connections_are_remembered_within_a_bound(monkeypatch):
     events, changes = tracker.take(batch(1, EdgeLost(at=9, instance="i1"), instance="watch-i1"))
     assert len(events) == 5 and len(tracker) == 2
     assert sorted(name for name, row in changes.rows.items() if row is None) == ["c0", "c1", "c2"]
+
+
+def test_lost_connections_are_forgotten_after_a_time_the_oldest_first():
+    tracker = Tracker({}, {})
+    rows: dict[str, bytes | None] = {}
+    for number, at in enumerate((7, 3, 5)):
+        rows |= tracker.take(batch(1, Opened(at=1, connection=f"c{at}"), instance=f"i{number}"))[1].rows
+        rows |= tracker.take(batch(number + 1, EdgeLost(at=at, instance=f"i{number}"), instance="watch"))[1].rows
+    rows |= tracker.take(batch(1, Opened(at=1, connection="open"), instance="i9"))[1].rows
+    again = Tracker({name: row for name, row in rows.items() if row is not None}, {})
+    assert again.forget_lost(3) == Changes({}, {})
+    assert again.forget_lost(6) == Changes({"c3": None, "c5": None}, {}) and len(again) == 2
+    assert take(again, batch(9, EdgeFound(at=9, instance="i1"), instance="watch")) == [], "it is too late"
+    assert short(take(again, batch(10, EdgeFound(at=9, instance="i0"), instance="watch"))) == ["connected c7"]
+    assert again.forget_lost(99) == Changes({}, {})
+
+
+def test_an_erased_user_is_forgotten_though_his_edge_may_come_back():
+    tracker = Tracker({}, {})
+    bob = Opened(at=2, connection="c2", user="bob")
+    take(tracker, batch(1, ANN, bob))
+    take(tracker, batch(1, EdgeLost(at=3, instance="i1"), instance="watch-i1"))
+    here = replace(ANN, connection="c3"), Subscribed(at=4, connection="c3", channel="x")
+    take(tracker, batch(1, *here, Subscribed(at=4, connection="c3", channel="y"), instance="i2"))
+    events, changes = tracker.take(batch(1, Erased(at=5, user_digest=user_digest("ann")), instance="privacy"))
+    assert dict(changes.rows) == {"c1": None, "c3": None}
+    told = [msgspec.json.decode(encode_event(one)) for one in events]
+    assert short(told) == ["unsubscribed c3 x", "vacated x", "unsubscribed c3 y", "vacated y", "disconnected c3"]
+    assert (told[-1]["code"], told[-1]["reason"]) == (1006, "erased")
+    assert short(take(tracker, batch(2, EdgeFound(at=6, instance="i1"), instance="watch-i1"))) == ["connected c2"]
+    assert take(tracker, batch(2, Closed(at=7, connection="c1", code=1000))) == []
 
 
 def test_a_batch_that_is_stored_twice_makes_its_events_once():

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from proto.events import Closed, Opened, SessionEvent, Subscribed
+from proto.events import Closed, EdgeLost, Opened, SessionEvent, Subscribed
 from proto.signature import HEADER, is_signed
 from services.chassis.postgres.pool import Pool
 from tests.sessions.edge_double import EdgeDouble
@@ -42,6 +42,13 @@ async def has_delivered(postgres: Postgres, upto: int) -> bool:
     """Whether the webhook remembers that it has delivered all up to this message of the log."""
     async with Pool(postgres.url, 1) as pool, pool.database() as database:
         return bool(await database.fetchval("SELECT sequence = $1 FROM webhooks", upto))
+
+
+async def remembers(postgres: Postgres, *connections: str) -> bool:
+    """Whether webhooks remember these connections, and no other."""
+    async with Pool(postgres.url, 1) as pool, pool.database() as database:
+        rows = await database.fetch("SELECT DISTINCT connection FROM webhook_connections ORDER BY 1")
+    return [row[0] for row in rows] == list(connections)
 
 
 async def begun(service: ServiceProcess, name: str = "app") -> None:
@@ -158,6 +165,12 @@ async def test_a_receiver_that_is_away_gets_everything_later_or_in_a_letter_afte
             await edge.write(*life("c2"))
             await eventually(lambda: patient.of("c1") == patient.of("c2") == ["connected"], within_s=20)
             await eventually(lambda: hasty.of("c2") == ["connected"])
+            async with EdgeDouble(nats_server.url, "i8", "edge-8", silent=True) as gone:
+                await gone.write(*life("c8"))
+            async with EdgeDouble(nats_server.url, "watch-i8", silent=True) as watch:
+                await watch.write(EdgeLost(at=1_000, instance="i8"))  # long before what the log keeps
+            await eventually(lambda: patient.of("c8") == hasty.of("c8") == ["connected", "disconnected"])
+            await eventually(lambda: remembers(postgres, "c1", "c2"))
     assert hasty.of("c1") == []
     sent = [body for _, body in patient.requests]
     assert sent[0] == sent[1], "the same request again"
