@@ -41,7 +41,8 @@ GROUP: Final = Parameter(
 )
 INTERVAL: Final = Parameter(
     "interval",
-    "Count each interval of the period by itself: whole minutes such as 5m, 1h, 1d, counted from 1970 in UTC.",
+    "Count each interval of the period by itself: whole minutes such as 5m, 1h, 1d, counted from 1970 in UTC, so that "
+    "one of 7m begins at any minute of the hour.",
     {"type": "string", "pattern": "^[1-9][0-9]{0,5}[smhd]$"},
     interval,
 )
@@ -69,8 +70,10 @@ class CountsView(Struct, kw_only=True):
     """How many sessions were opened in the period, the earliest interval first and in it the greatest group.
 
     `source`: "openings" are the counts of opened connections that began a session, with the edge and the version at
-    that time; "sessions" are the sessions, with those of their last connection. `interval_s` is null if the period is
-    counted as a whole. With the group `channel` a session counts in each of its channels.
+    that time, by whole minutes, to which the period is rounded outwards; "sessions" are the sessions, with those of
+    their last connection. `interval_s` is null if the period is counted as a whole; an interval without a session is
+    left out, and the first and the last may be in the period only in part. With the group `channel` a session counts in
+    each of its channels.
     """
 
     period: Period
@@ -94,12 +97,12 @@ def check(filters: Filters, group: tuple[str, ...], period: Period) -> None:
     if not asks_openings(filters, group) and not filters.of_few and period.until - period.since > MAX_COUNTED:
         raise TooLong(
             f"expected a period of at most {MAX_COUNTED.days} days, as these groups and filters are counted session by "
-            f"session; counts by only {', '.join(_OF_OPENINGS)}, or of one named `user`, may be of any period"
+            f"session; counts by only {', '.join(_OF_OPENINGS)}, or of one named `user`, may be of a longer one"
         )
 
 
 def count_openings(filters: Filters, group: tuple[str, ...], interval_s: int | None, period: Period) -> Query:
-    """Counts the opened connections that began a session. A minute that the period touches counts as a whole."""
+    """Counts the opened connections that began a session. The period has whole minutes."""
     bound = Bound()
     widest = next((width for width in (DAY_S, HOUR_S) if interval_s is None or interval_s % width == 0), MINUTE_S)
     conditions = [counted_in([bound(each) for each in period.counted_up_to(widest)]), "NOT resumed"]

@@ -46,6 +46,10 @@ from services.sessions.queries.versions_postgres import VersionQueries, Versions
 
 DAY: Final = timedelta(days=1)
 PERIOD: Final = (FROM, TO)
+COUNTED_PERIOD: Final = (
+    FROM._replace(description="Count from this time on, rounded down to a whole minute."),
+    TO._replace(description="Count up to this time, rounded up to a whole minute."),
+)
 
 
 def _choice(name: str, description: str, *values: str) -> Parameter:
@@ -136,7 +140,7 @@ class ModelQuestions:
                 "drops",
                 "/drops",
                 "Count ends of connections",
-                (DROPS_BY, CODE, GOODBYES, *PERIOD),
+                (DROPS_BY, CODE, GOODBYES, *COUNTED_PERIOD),
                 Drops,
                 self._dropped,
                 period=DAY,
@@ -145,7 +149,7 @@ class ModelQuestions:
                 "refusals",
                 "/refusals",
                 "Count refusals, and list the latest",
-                (REFUSALS_BY, REFUSED_USER, *PERIOD, LIMIT, cursor(RefusalPlace)),
+                (REFUSALS_BY, REFUSED_USER, *COUNTED_PERIOD, LIMIT, cursor(RefusalPlace)),
                 RefusalsView,
                 self._refused,
                 period=DAY,
@@ -163,7 +167,7 @@ class ModelQuestions:
                 "versions",
                 "/versions",
                 "Count connections by client version, in the period and in the one before",
-                PERIOD,
+                COUNTED_PERIOD,
                 Versions,
                 self._used,
                 period=DAY,
@@ -189,8 +193,8 @@ class ModelQuestions:
             _check_hours(period)
             if "cursor" in values:
                 raise BadParameter("cursor", "expected no cursor with `order=peak`, whose list has no pages")
-            found = await self._channels.peaks(period, limit + 1)
-            return ChannelsView(period=period, channels=found[:limit], more=len(found) > limit, next=None)
+            hours, peaks = await self._channels.peaks(period, limit + 1)
+            return ChannelsView(period=hours, channels=peaks[:limit], more=len(peaks) > limit, next=None)
         found = await self._subscribed_channels.page(limit + 1, values.get("cursor"))
         following = next_page(found, limit, lambda one: ChannelPlace(one.subscribers, one.channel))
         return ChannelsView(period=None, channels=found[:limit], more=len(found) > limit, next=following)

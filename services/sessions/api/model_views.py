@@ -75,8 +75,9 @@ class CurveView(Struct, kw_only=True):
 
 
 class RefusalsView(Struct, kw_only=True):
-    """Refusals in a period, counted, and the latest of them; `more`: there are others, beyond the limit. `next` is the
-    cursor of the page that follows, null on the last one; `counts` are of the whole period on each."""
+    """Refusals in a period, counted, and the latest of them, exactly from `from` to `to`; `more`: there are others,
+    beyond the limit. `next` is the cursor of the page that follows, null on the last one; `counts` are of the whole
+    period on each."""
 
     counts: Refusals
     latest: list[RefusedClient]

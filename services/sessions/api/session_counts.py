@@ -17,7 +17,7 @@ from services.sessions.api.counts import (
 )
 from services.sessions.api.filters import Filters
 from services.sessions.api.reader_postgres import ReadPool
-from services.sessions.queries.periods import Period
+from services.sessions.queries.periods import MINUTE_S, Period
 
 
 class SessionCounts:
@@ -32,7 +32,9 @@ class SessionCounts:
         Raises `TooLong` for a period that is too long, or has too many groups; `StoreAway`, and `TooSlow`.
         """
         check(filters, group, period)
-        if asks_openings(filters, group):
+        source: Source = "openings" if asks_openings(filters, group) else "sessions"
+        if source == "openings":
+            period = period.rounded(MINUTE_S)
             query = count_openings(filters, group, interval_s, period)
         else:
             bounded = structs.replace(filters, since=period.since, until=period.until)
@@ -42,5 +44,4 @@ class SessionCounts:
         if len(rows) > MAX_GROUPS:
             raise TooLong(f"there are more than {MAX_GROUPS:,} counts: expected a longer interval, or fewer groups")
         counts = [SessionCount(**{**row, "at": row["at"] or period.since}) for row in rows]
-        source: Source = "openings" if asks_openings(filters, group) else "sessions"
         return CountsView(period=period, source=source, interval_s=interval_s, counts=counts)

@@ -8,7 +8,7 @@ from typing import Final
 
 from services.chassis.process.launch import argument
 from services.sessions.commands import clock
-from services.sessions.commands.moments import beginning, moment
+from services.sessions.commands.moments import beginning, moment, of_presence
 
 _MAX_LIMIT: Final = 100_000
 _MAX_CODE: Final = 2**31 - 1
@@ -21,7 +21,7 @@ _UNTIL: Final = "end of the period (default: now)"
 def describe_who(parser: ArgumentParser) -> None:
     """Adds `at`, `channel`, `user`, `edge`, `by`, `limit`."""
     parser.add_argument(
-        "--at", type=_moment, metavar="TIME", help='when: 14:02, "yesterday 14:02", "10m ago" (default: now)'
+        "--at", type=_of_presence, metavar="TIME", help='when: 14:02, "yesterday 14:02", "10m ago" (default: now)'
     )
     parser.add_argument("--channel", type=_name, metavar="CHANNEL", help="only sessions that were subscribed to it")
     parser.add_argument("--user", type=_name, metavar="USER", help="only this user's sessions")
@@ -147,6 +147,11 @@ def _name(text: str) -> str:
 @argument
 def _moment(text: str) -> datetime:
     return moment(text, clock.now())
+
+
+@argument
+def _of_presence(text: str) -> datetime:
+    return of_presence(text, clock.now())
 
 
 @argument

@@ -38,7 +38,7 @@ async def ask(pool: Pool, question: Question) -> ChannelList | ChannelCurve:
                 raise NotFound(f"nobody ever subscribed to {name!r}, as far as is known: `channels` lists others")
             return one
         if asked.peak:
-            return ChannelList(question.period, await channels.peaks(question.period, asked.limit))
+            return ChannelList(*await channels.peaks(question.period, asked.limit))
     except ValueError as error:
         raise BadQuestion(f"--since and --until: {error}") from None
     return ChannelList(None, await SubscribedChannels(pool).page(asked.limit))

@@ -1,8 +1,8 @@
 """Moments and periods as people write them, in the local time zone: pure but for that zone.
 
 A moment is "now", "14:02", "14:02:30", "yesterday 14:02", "2026-11-28", "2026-11-28 14:02", ISO 8601 with or without a
-zone, or "10m ago". A time of day means the last such time: when it is 9:00, "14:02" is that of yesterday. Where a
-period begins, a duration alone means so long ago: "1h", "1h30m", "10 min", "2 days".
+zone, or "10m ago", to the second. A time of day means the last such time: when it is 9:00, "14:02" is that of
+yesterday. Where a period begins, a duration alone means so long ago: "1h", "1h30m", "10 min", "2 days".
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ _UNITS: Final = {
     **dict.fromkeys(("day", "days"), "d"),
 }
 _TIME: Final = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d)(\.\d{1,6})?)?", re.ASCII)
+_FRACTION: Final = re.compile(r":\d\d[.,]\d", re.ASCII)
 _DAY: Final = timedelta(days=1)
+REST_OF_SECOND: Final = timedelta(milliseconds=999)
+"""Up to the last moment of a second: facts have times in milliseconds."""
 _EARLIEST: Final = 1970
 
 
@@ -40,6 +43,13 @@ def moment(text: str, now: datetime) -> datetime:
     if found.year < _EARLIEST:
         raise BadMoment(f"expected a time since {_EARLIEST}, not {text!r}")
     return found
+
+
+def of_presence(text: str, now: datetime) -> datetime:
+    """The moment of which it is asked who was there: the end of the second that `text` names, but not after `now`.
+    Tables show times to the second, and who came in one was there at its end. A fraction means what it says."""
+    found = moment(text, now)
+    return found if found.microsecond or _FRACTION.search(text) else min(found + REST_OF_SECOND, now)
 
 
 def beginning(text: str, now: datetime) -> datetime:
@@ -101,7 +111,7 @@ def _duration(text: str) -> timedelta | None:
 
 def _ago(before: timedelta, now: datetime, text: str) -> datetime:
     try:
-        found = (now - before).astimezone()
+        found = (now - before).replace(microsecond=0).astimezone()
     except (OverflowError, ValueError, OSError):
         raise BadMoment(f"expected a shorter time than {text!r}") from None
     return found

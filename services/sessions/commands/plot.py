@@ -11,6 +11,8 @@ _MARK_EVERY: Final = 12
 """Columns from one mark of the lower edge to the next, at least, if each is a value."""
 _BETWEEN_WORDS: Final = 3
 """Spaces between two marks of several words, such as "28 Nov 14:00"."""
+_BEFORE_END: Final = 2
+"""Spaces between one of these and the mark of the end."""
 
 
 def condensed(values: Sequence[int], columns: int, join: Callable[[Sequence[int]], int]) -> tuple[list[int], int]:
@@ -19,10 +21,11 @@ def condensed(values: Sequence[int], columns: int, join: Callable[[Sequence[int]
     return [join(values[start : start + size]) for start in range(0, len(values), size)], size
 
 
-def curve(values: Sequence[int], marks: Sequence[str], wide: int = 1, height: int = 5) -> list[str]:
+def curve(values: Sequence[int], marks: Sequence[str], end: str = "", wide: int = 1, height: int = 5) -> list[str]:
     """The lines of a plot, `wide` columns for each value; the greatest one reaches the top, and any but 0 is seen.
 
-    `marks` has a text for each value: some of them stand below. [] if there are no values.
+    `marks` has a text for each value: some of them stand below. `end` stands where the last value ends. [] if there are
+    no values.
     """
     if not values:
         return []
@@ -35,19 +38,20 @@ def curve(values: Sequence[int], marks: Sequence[str], wide: int = 1, height: in
         label = str(most) if row == height - 1 else "0" if row == 0 else ""
         cells = (_BLOCKS[min(max(level - row * _EIGHTHS, 0), _EIGHTHS)] * wide for level in levels)
         lines.append(f"{label:>{margin}} │{''.join(cells)}".rstrip())
-    below = f"{'':{margin}}  {_marks(marks, wide)}".rstrip()
+    below = f"{'':{margin}}  {_marks(marks, end, wide)}".rstrip()
     return [*lines, f"{'':{margin}} └{'─' * (len(values) * wide)}", below]
 
 
-def _marks(marks: Sequence[str], wide: int) -> str:
-    """As many of the texts as have room, each where its value begins."""
-    line, last = "", 0
+def _marks(marks: Sequence[str], end: str, wide: int) -> str:
+    """As many of the texts as have room, each where its value begins; and `end` where the last one ends."""
+    line, last, edge = "", 0, len(marks) * wide
     gap = _BETWEEN_WORDS if any(" " in mark for mark in marks) else 1
+    before_end = min(gap, _BEFORE_END) if end else 0
     apart = _MARK_EVERY if wide == 1 else 0
     for place, mark in enumerate(marks):
         column = place * wide
-        has_room = column >= len(line) + gap and column + len(mark) <= len(marks) * wide
+        has_room = column >= len(line) + gap and column + len(mark) + before_end <= edge
         if not column or (has_room and column - last >= apart):
             line = line.ljust(column) + mark
             last = column
-    return line
+    return line.ljust(max(edge, len(line) + before_end)) + end

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from services.sessions.commands.moments import REST_OF_SECOND
 from services.sessions.commands.plot import condensed, curve
 from services.sessions.commands.tables import GAP, shortened, stacked, width, widths
 from services.sessions.printing import printable
@@ -134,14 +135,16 @@ class Screen:
         are added up, or the greatest counts if they are `peaks`. One step is no curve."""
         if len(points) < 2:
             return
-        room = self._plot_width - 3 - max(len(str(sum(one.count for one in points))), 1)
-        values, size = condensed([one.count for one in points], room, max if peaks else sum)
         is_of_days = self.now - points[0].at.astimezone() >= timedelta(hours=24)
+        ends_at = points[-1].at + timedelta(seconds=step_s)
+        end = "now" if ends_at >= self.now else self._mark(ends_at, step_s, is_of_days)
+        room = self._plot_width - 3 - max(len(str(sum(one.count for one in points))), 1) - len(end)
+        values, size = condensed([one.count for one in points], room, max if peaks else sum)
         marks = [self._mark(one.at, step_s, is_of_days) for one in points[::size]]
         wide = max(1, min(_WIDEST, room // len(values)))
         self.say()
         self.heading(f"{what} per {spoken(timedelta(seconds=step_s * size)).removeprefix('1 ')}")
-        for line in curve(values, marks, wide):
+        for line in curve(values, marks, end, wide):
             self._console.print(Text(line))
 
     def _mark(self, at: datetime, step_s: int, with_day: bool) -> str:
@@ -160,6 +163,11 @@ class Screen:
             return of_day
         return f"{self.day(at)} {of_day}"
 
+    def exact(self, at: datetime) -> str:
+        """A moment as `moments.of_presence` reads it: a second alone is its end."""
+        is_end = at - at.replace(microsecond=0) == REST_OF_SECOND
+        return self.time(at) + ("" if is_end else fraction(at) or ".0")
+
     def day(self, at: datetime) -> str:
         """The day of a moment in the local zone, with the year if that is another one."""
         local = at.astimezone()
@@ -171,9 +179,18 @@ class Screen:
         return f"{self.now.day} {self.now:%b %Y}, {zone_of(self.now)}"
 
     def period(self, period: Period) -> str:
-        """The period in words, with its zone."""
-        until = "now" if abs(self.now - period.until) < timedelta(seconds=1) else self.time(period.until, seconds=False)
-        return f"from {self.time(period.since, seconds=False)} to {until} ({self.zone})"
+        """The period in words, with its zone: to the minute, or as exactly as its bounds are. One that is rounded ends
+        after the present."""
+        until = "now" if period.until > self.now - timedelta(seconds=1) else self._bound(period.until)
+        return f"from {self._bound(period.since)} to {until} ({self.zone})"
+
+    def _bound(self, at: datetime) -> str:
+        return self.time(at, seconds=bool(at.second or at.microsecond)) + fraction(at)
+
+
+def fraction(at: datetime) -> str:
+    """The fraction of the second of a moment: ".8", or "" for none."""
+    return f".{at.microsecond:06}".rstrip("0.")
 
 
 def _moved(places: Sequence[int], shown: Sequence[int]) -> list[int]:

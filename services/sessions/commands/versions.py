@@ -13,7 +13,7 @@ from services.sessions.commands.screen import Screen, client_of, counted
 from services.sessions.printing import printable
 from services.sessions.queries.drops_postgres import DropCounts
 from services.sessions.queries.edges_postgres import Deploy, Edges
-from services.sessions.queries.periods import MINUTE_S, Period, floor
+from services.sessions.queries.periods import MINUTE_S, Period, ceiling, floor
 from services.sessions.queries.refusals_postgres import RefusalCounts
 from services.sessions.queries.versions_postgres import VersionCounts, VersionQueries, Versions
 
@@ -55,18 +55,22 @@ async def ask(pool: Pool, question: Question) -> VersionReport:
             raise NotFound(
                 "no deploy is known: all edges that started run the same version; --before TIME compares too"
             )
-    since = asked.before if deploy is None else deploy.at
-    if since is None:
+    if deploy is None and asked.before is None:
         return VersionReport(await VersionQueries(pool).ask(period), False, None, [])
-    if since >= period.until:
-        raise BadQuestion("expected --before to be before --until")
-    period = Period(floor(since, MINUTE_S), period.until)  # a minute belongs to one of the two periods
-    return VersionReport(await VersionQueries(pool).ask(period), True, deploy, await _changes(pool, period))
+    # A minute is counted once. That of a deploy has the drains which belong to it: it is of the time since. A moment
+    # that the operator names gets nothing told that came before it.
+    since = floor(deploy.at, MINUTE_S) if deploy is not None else ceiling(asked.before, MINUTE_S)
+    if since >= period.rounded(MINUTE_S).until:
+        raise BadQuestion(
+            "expected --until in a later minute than the moment to compare with: counts are of whole minutes"
+        )
+    versions = await VersionQueries(pool).ask(Period(since, period.until))
+    return VersionReport(versions, True, deploy, await _changes(pool, versions))
 
 
-async def _changes(pool: Pool, period: Period) -> list[CodeChange]:
+async def _changes(pool: Pool, versions: Versions) -> list[CodeChange]:
     counts: dict[tuple[str, int, str], list[int]] = {}
-    for place, each in enumerate((period, period.before)):
+    for place, each in enumerate((versions.period, versions.before)):
         for drop in (await DropCounts(pool).ask(each)).groups:
             counts.setdefault(("", drop.code or 0, drop.by or ""), [0, 0])[place] = drop.count
         for refusal in (await RefusalCounts(pool).ask(each, "action")).groups:
@@ -101,7 +105,9 @@ def show(answer: VersionReport, question: Question, screen: Screen) -> None:
         screen.table(_USED, rows, numbers=range(1, 6))
         _say_more(answer.versions, screen)
         return
-    screen.say(f"What changed {screen.period(period)}, against as long before.")
+    screen.say(
+        f"What changed {screen.period(period)}, against as long before.{_of_the_minute(answer, question, screen)}"
+    )
     screen.say(f"{_WHAT} DROPPED is of those that ended.")
     screen.say()
     rows = []
@@ -131,6 +137,15 @@ def show(answer: VersionReport, question: Question, screen: Screen) -> None:
         ],
         numbers=(3, 4),
     )
+
+
+def _of_the_minute(answer: VersionReport, question: Question, screen: Screen) -> str:
+    """Which of the two times has the minute in which the moment is that divides them; "" if it divides no minute."""
+    at, begins = answer.deploy.at if answer.deploy else question.asked.before, answer.versions.period.since
+    if at == begins:
+        return ""
+    minute = screen.time(floor(at, MINUTE_S), seconds=False)
+    return f" The minute of {minute} counts as {'since' if begins < at else 'before'}."
 
 
 def _say_more(versions: Versions, screen: Screen) -> None:

@@ -37,7 +37,8 @@ def show(answer: Present | PresentCounts, question: Question, screen: Screen) ->
     asked = question.asked
     number = answer.total if isinstance(answer, PresentCounts) else len(answer.sessions)
     is_now = question.now - answer.at < _SOON
-    when = f"{'now, ' if is_now else ''}at {screen.time(answer.at)} ({screen.zone})"
+    when = f"now, at {screen.time(answer.at)}" if is_now else f"at {screen.exact(answer.at)}"
+    when += f" ({screen.zone})"
     whose = f" of {printable(asked.user)}" if asked.user is not None else ""
     where = f" on {printable(asked.edge)}" if asked.edge is not None else ""
     where += f" in {printable(asked.channel)}" if asked.channel is not None else ""

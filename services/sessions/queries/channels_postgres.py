@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec import Struct
 
@@ -17,48 +17,48 @@ MAX_HOURS: Final = 31 * 24
 
 # The greatest peaks of a period are among the greatest of each of its whole days, and of each hour before and after
 # them. A channel that did not change in it is in none of them: it had as many subscribers all the time as at the end of
-# the last hour in which it changed. If it has not changed since either, that is as many as it has now. If it has ($9:
+# the last hour in which it changed. If it has not changed since either, that is as many as it has now. If it has ($8:
 # the period is over), it is looked for among those with the highest peaks of all time, of which no level is higher. Of
 # both kinds only those are looked at that may have more than the last of the others. Subscriptions are summed over the
-# whole days ($6 to $7) and the hours before and after them.
+# whole days ($5 to $6) and the hours before and after them.
 _OF_ALL_TIME: Final = 10
 _PEAKS: Final = f"""
 WITH changed AS (
     SELECT h.channel, h.hour, h.peak FROM unnest($2::timestamptz[]) AS t(hour) CROSS JOIN LATERAL (
-        SELECT channel, hour, peak FROM channel_hours WHERE hour = t.hour ORDER BY peak DESC LIMIT $4) AS h
+        SELECT channel, hour, peak FROM channel_hours WHERE hour = t.hour ORDER BY peak DESC LIMIT $3) AS h
     UNION ALL
-    SELECT d.channel, d.peak_hour, d.peak FROM unnest($5::timestamptz[]) AS t(day) CROSS JOIN LATERAL (
-        SELECT channel, peak_hour, peak FROM channel_days WHERE day = t.day ORDER BY peak DESC LIMIT $4) AS d
+    SELECT d.channel, d.peak_hour, d.peak FROM unnest($4::timestamptz[]) AS t(day) CROSS JOIN LATERAL (
+        SELECT channel, peak_hour, peak FROM channel_days WHERE day = t.day ORDER BY peak DESC LIMIT $3) AS d
 ), highest_changed AS MATERIALIZED (
     SELECT * FROM (SELECT DISTINCT ON (channel) channel, hour, peak FROM changed ORDER BY channel, peak DESC, hour) AS c
-    ORDER BY peak DESC, channel LIMIT $4
+    ORDER BY peak DESC, channel LIMIT $3
 ), least(peak) AS MATERIALIZED (
-    SELECT COALESCE((SELECT peak FROM highest_changed ORDER BY peak DESC OFFSET $4 - 1 LIMIT 1), 1)
+    SELECT COALESCE((SELECT peak FROM highest_changed ORDER BY peak DESC OFFSET $3 - 1 LIMIT 1), 1)
 ), highest AS (
     SELECT * FROM highest_changed
     UNION ALL
     SELECT name, NULL, subscribers FROM (
         SELECT name, subscribers FROM channels WHERE last_at < $1 AND subscribers >= (SELECT peak FROM least)
-        ORDER BY subscribers DESC, name DESC LIMIT $4) AS quiet
+        ORDER BY subscribers DESC, name DESC LIMIT $3) AS quiet
     UNION ALL
     SELECT name, NULL, level.last FROM (
         SELECT name FROM channels
-        WHERE $9 AND first_at < $1 AND last_at >= $8 AND peak >= (SELECT peak FROM least)
-        ORDER BY peak DESC, name DESC LIMIT $4 * {_OF_ALL_TIME}
+        WHERE $8 AND first_at < $1 AND last_at >= $7 AND peak >= (SELECT peak FROM least)
+        ORDER BY peak DESC, name DESC LIMIT $3 * {_OF_ALL_TIME}
     ) AS steady CROSS JOIN LATERAL (
         SELECT last FROM channel_hours WHERE channel = name AND hour < $1 ORDER BY hour DESC LIMIT 1
     ) AS level
     WHERE level.last >= (SELECT peak FROM least)
-        AND NOT EXISTS (SELECT FROM channel_hours WHERE channel = name AND hour >= $1 AND hour < $8)
+        AND NOT EXISTS (SELECT FROM channel_hours WHERE channel = name AND hour >= $1 AND hour < $7)
 )
 SELECT c.name AS channel, c.subscribers, h.peak, h.hour AS peak_hour,
-    CASE WHEN c.peak = h.peak AND c.peak_at >= $1 AND c.peak_at < $3 THEN c.peak_at END AS peak_at,
+    CASE WHEN c.peak = h.peak AND c.peak_at >= $1 AND c.peak_at < $7 THEN c.peak_at END AS peak_at,
     (SELECT coalesce(sum(subscriptions), 0)::bigint FROM (
-        SELECT subscriptions FROM channel_hours WHERE channel = c.name AND hour >= $1 AND hour < $6
-        UNION ALL SELECT subscriptions FROM channel_days WHERE channel = c.name AND day >= $6 AND day < $7
-        UNION ALL SELECT subscriptions FROM channel_hours WHERE channel = c.name AND hour >= $7 AND hour < $8
+        SELECT subscriptions FROM channel_hours WHERE channel = c.name AND hour >= $1 AND hour < $5
+        UNION ALL SELECT subscriptions FROM channel_days WHERE channel = c.name AND day >= $5 AND day < $6
+        UNION ALL SELECT subscriptions FROM channel_hours WHERE channel = c.name AND hour >= $6 AND hour < $7
     ) AS counted) AS subscriptions
-FROM (SELECT * FROM highest ORDER BY peak DESC, channel LIMIT $4) AS h JOIN channels c ON c.name = h.channel
+FROM (SELECT * FROM highest ORDER BY peak DESC, channel LIMIT $3) AS h JOIN channels c ON c.name = h.channel
 ORDER BY h.peak DESC, c.name"""
 
 _ONE: Final = """
@@ -102,33 +102,41 @@ class ChannelCurve(Struct):
     hours: list[ChannelHour]
 
 
+class ChannelPeaks(NamedTuple):
+    """Channels by their peaks in a period."""
+
+    period: Period
+    channels: list[ChannelUse]
+
+
 class Channels:
-    """Asks about channels."""
+    """Asks about channels. What is known by the hour is known of a period that is rounded to whole hours."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def peaks(self, period: Period, limit: int) -> list[ChannelUse]:
+    async def peaks(self, period: Period, limit: int) -> ChannelPeaks:
         """The `limit` channels with the highest peaks in this period, the highest first. Raises ValueError if it is
         longer than `MAX_HOURS`."""
-        all_hours = _hours(period)
-        days, hours = _days(all_hours)
-        end = all_hours[-1] + _HOUR
+        period = _whole_hours(period)
+        days, hours = _days(_hours(period))
+        end = period.until
         is_over = end <= datetime.now(UTC)
         stretch = (days[0], days[-1] + timedelta(days=1)) if days else (end, end)
         async with self._pool.database() as database:
-            rows = await database.fetch(_PEAKS, all_hours[0], hours, period.until, limit, days, *stretch, end, is_over)
-        return [ChannelUse(**row) for row in rows]
+            rows = await database.fetch(_PEAKS, period.since, hours, limit, days, *stretch, end, is_over)
+        return ChannelPeaks(period, [ChannelUse(**row) for row in rows])
 
     async def curve(self, channel: str, period: Period) -> ChannelCurve | None:
         """One channel over this period; None if nobody ever subscribed. Raises ValueError as `peaks` does."""
-        hours, name = _hours(period), text(channel)
+        period, name = _whole_hours(period), text(channel)
+        hours = _hours(period)
         async with self._pool.database() as database:
             row = await database.fetchrow(_ONE, name)
             if row is None:
                 return None
-            changed = await database.fetch(_HOURS, name, hours[0], period.until)
-            before = await database.fetchval(_BEFORE, name, hours[0])
+            changed = await database.fetch(_HOURS, name, period.since, period.until)
+            before = await database.fetchval(_BEFORE, name, period.since)
         known = {one["at"]: ChannelHour(**one) for one in changed}
         return ChannelCurve(ChannelUse(**row), period, carried(hours, known, before or 0))
 
@@ -143,15 +151,17 @@ def carried(hours: list[datetime], known: dict[datetime, ChannelHour], level: in
     return made
 
 
-def _hours(period: Period) -> list[datetime]:
-    """Where the hours of the period begin, at least one."""
-    if period.until - period.since > MAX_HOURS * _HOUR:
+def _whole_hours(period: Period) -> Period:
+    """The period rounded to whole hours, at least one."""
+    rounded = period.rounded(HOUR_S)
+    if rounded.until - rounded.since > (MAX_HOURS + 1) * _HOUR:  # of so many hours, both ends may be in one
         raise ValueError(f"expected a period of at most {MAX_HOURS // 24} days")
-    at, hours = floor(period.since, HOUR_S), list[datetime]()
-    while at < period.until or not hours:
-        hours.append(at)
-        at += _HOUR
-    return hours
+    return Period(rounded.since, max(rounded.until, rounded.since + _HOUR))
+
+
+def _hours(period: Period) -> list[datetime]:
+    """Where the hours of a period of whole hours begin."""
+    return [period.since + number * _HOUR for number in range((period.until - period.since) // _HOUR)]
 
 
 def _days(hours: list[datetime]) -> tuple[list[datetime], list[datetime]]:

@@ -8,7 +8,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from proto.events import BY_CLIENT, CLOSED_BY_CLIENT
 from services.chassis.postgres.pool import Database, Pool
-from services.sessions.queries.periods import COUNTED, Period, Point, filled
+from services.sessions.queries.periods import COUNTED, MINUTE_S, STEP, Period, Point, filled
 
 DropsBy = Literal["code", "version", "edge", "by"]
 _COLUMNS: Final[dict[str, tuple[str, str]]] = {
@@ -62,7 +62,8 @@ class DropCounts:
     async def ask(
         self, period: Period, by: DropsBy = "code", *, code: int | None = None, with_goodbyes: bool = False
     ) -> Drops:
-        """The ends in this period, of one code or of all. At most `MAX_GROUPS` groups."""
+        """The ends in this period, rounded to whole minutes; of one code or of all. At most `MAX_GROUPS` groups."""
+        period = period.rounded(MINUTE_S)
         async with self._pool.database() as database, database.transaction(isolation="repeatable_read", readonly=True):
             groups = await _groups(database, period, by, code, with_goodbyes)
             total, goodbyes = await database.fetchrow(
@@ -74,12 +75,10 @@ class DropCounts:
                 with_goodbyes,
             ) or (0, 0)
             curve = await database.fetch(
-                f"""SELECT at, sum(count)::bigint FROM drop_codes
-                WHERE width = $1 AND at >= $2 AND at < $3 AND ($4::int IS NULL OR code = $4) AND ($5 OR NOT {GOODBYE})
-                GROUP BY at""",
+                f"""SELECT {STEP}, sum(count)::bigint FROM drop_codes
+                WHERE {COUNTED} AND ($8::int IS NULL OR code = $8) AND ($9 OR NOT {GOODBYE}) GROUP BY 1""",
+                *period.counted_up_to(period.step_s),
                 period.step_s,
-                period.points[0],
-                period.until,
                 code,
                 with_goodbyes,
             )

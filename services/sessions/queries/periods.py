@@ -18,9 +18,11 @@ MINUTE_S: Final = 60
 HOUR_S: Final = 3600
 DAY_S: Final = 86_400
 
-MINUTES_UP_TO: Final = timedelta(hours=6)
+_ROUNDED: Final = timedelta(seconds=2 * MINUTE_S)
+"""What rounding to whole minutes may add to a period."""
+MINUTES_UP_TO: Final = timedelta(hours=6) + _ROUNDED
 """A longer period has a curve by hour."""
-HOURS_UP_TO: Final = timedelta(days=4)
+HOURS_UP_TO: Final = timedelta(days=4) + _ROUNDED
 """A longer one has a curve by day, in UTC."""
 
 _COUNTED: Final = """(width = 86400 AND at >= {0} AND at < {1}
@@ -30,20 +32,29 @@ _COUNTED: Final = """(width = 86400 AND at >= {0} AND at < {1}
 
 def counted_in(values: Sequence[str]) -> str:
     """The condition for rows that are counted in a period: whole days by their day, what is before and after them by
-    whole hours, and the rest by minute. So a period is exact to the minute, and reads few rows. `values`: the SQL of
-    the six values of `Period.counted`."""
+    whole hours, and the rest by minute. So few rows are read. `values`: the SQL of the six values of
+    `Period.counted`."""
     return _COUNTED.format(*values)
 
 
 COUNTED: Final = counted_in([f"${number}" for number in range(1, 7)])
 """The same with the values as the first six parameters."""
 
+STEP: Final = "date_bin(make_interval(secs => $7::int), at, '1970-01-01 00:00:00+00'::timestamptz)"
+"""The beginning of the step of a curve in which rows are counted, with its length as the seventh. Rows by
+`Period.counted_up_to` this length make a curve that has at its ends no more than the period has."""
+
 
 class Period(Struct, frozen=True):
-    """From `since` up to `until`, without that moment itself."""
+    """From `since` up to `until`, without that moment itself: what the answer covers. Counts are of whole minutes and
+    peaks of whole hours, in UTC: what was asked for is rounded outwards to them."""
 
     since: datetime
     until: datetime
+
+    def rounded(self, step_s: int) -> Period:
+        """All the steps that it touches, as wholes. What counts are asked about, and answer for."""
+        return Period(floor(self.since, step_s), ceiling(self.until, step_s))
 
     @property
     def before(self) -> Period:
@@ -64,8 +75,8 @@ class Period(Struct, frozen=True):
 
     def counted_up_to(self, width_s: int) -> tuple[datetime, ...]:
         """The six values for `counted_in`, so that no counts are of more than `width_s`: from when until when by day,
-        by hour and by minute. A minute that the period touches counts as a whole."""
-        since, until = floor(self.since, MINUTE_S), ceiling(self.until, MINUTE_S)
+        by hour and by minute. The period is `rounded`."""
+        since, until = self.since, self.until
         hours = _whole(since, until, HOUR_S) if width_s >= HOUR_S else (until, until)
         days = _whole(*hours, DAY_S) if width_s >= DAY_S else (hours[1], hours[1])
         return (*days, *hours, since, until)

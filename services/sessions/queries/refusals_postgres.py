@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, NamedTuple
 from msgspec import UNSET, Struct, UnsetType
 
 from services.chassis.postgres.pool import Pool
-from services.sessions.queries.periods import COUNTED, Period, Point, filled
+from services.sessions.queries.periods import COUNTED, MINUTE_S, STEP, Period, Point, filled
 from services.sessions.queries.places import RefusalPlace
 from services.sessions.values import identity
 
@@ -42,8 +42,7 @@ FROM greatest AS g CROSS JOIN LATERAL (
 ORDER BY count DESC, last_at DESC, user_id, action, code"""
 
 _TOTAL: Final = f"SELECT coalesce(sum(count), 0)::bigint FROM refusal_counts WHERE {COUNTED}"
-_CURVE: Final = """
-SELECT at, sum(count)::bigint FROM refusal_counts WHERE width = $1 AND at >= $2 AND at < $3 GROUP BY at"""
+_CURVE: Final = f"SELECT {STEP}, sum(count)::bigint FROM refusal_counts WHERE {COUNTED} GROUP BY 1"
 
 _ONES: Final = """
 SELECT number, at, edge, action, code, reason, connection, user_id AS user, channel, client_name, client_version,
@@ -109,7 +108,9 @@ class RefusalCounts:
         self._pool = pool
 
     async def ask(self, period: Period, by: RefusalsBy = "action") -> Refusals:
-        """The refusals in this period. At most `MAX_GROUPS` groups: by action and code, by code alone, or by user."""
+        """The refusals in this period, rounded to whole minutes. At most `MAX_GROUPS` groups: by action and code, by
+        code alone, or by user."""
+        period = period.rounded(MINUTE_S)
         async with self._pool.database() as database, database.transaction(isolation="repeatable_read", readonly=True):
             if by == "user":
                 rows = await database.fetch(_BY_USER, period.since, period.until, MAX_READ)
@@ -117,7 +118,7 @@ class RefusalCounts:
                 columns = "action, code" if by == "action" else "code"
                 rows = await database.fetch(_COUNTS.format(columns=columns), *period.counted)
             total = await database.fetchval(_TOTAL, *period.counted)
-            curve = await database.fetch(_CURVE, period.step_s, period.points[0], period.until)
+            curve = await database.fetch(_CURVE, *period.counted_up_to(period.step_s), period.step_s)
         points = filled(period, dict(map(tuple, curve)))
         groups = [RefusalCount(**{name: value for name, value in row.items() if name != "more"}) for row in rows]
         more = any(row.get("more") for row in rows)

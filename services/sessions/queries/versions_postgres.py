@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from services.chassis.postgres.pool import Pool
 from services.sessions.queries.drops_postgres import GOODBYE
-from services.sessions.queries.periods import COUNTED, Period, counted_in
+from services.sessions.queries.periods import COUNTED, MINUTE_S, Period, counted_in
 
 MAX_VERSIONS: Final = 500
 
@@ -57,10 +57,11 @@ class VersionUse(Struct):
 
 
 class Versions(Struct):
-    """All versions that are here or were in the period, or in the one of the same length before it; most used first.
+    """All versions that are here or were in the period, or in the one of the same length `before` it; most used first.
     `more`: there are others, which are used less."""
 
     period: Period
+    before: Period
     versions: list[VersionUse]
     more: bool
 
@@ -72,11 +73,12 @@ class VersionQueries:
         self._pool = pool
 
     async def ask(self, period: Period) -> Versions:
-        """The versions of clients in this period and before it. At most `MAX_VERSIONS` of them."""
+        """The versions of clients in this period, rounded to whole minutes, and before it. At most `MAX_VERSIONS`."""
+        period = period.rounded(MINUTE_S)
         async with self._pool.database() as database:
             rows = await database.fetch(_USED, *period.counted, *period.before.counted)
         versions = [
             VersionUse(name, version, sessions, VersionCounts(*counts[:3]), VersionCounts(*counts[3:]))
             for name, version, sessions, *counts in rows[:MAX_VERSIONS]
         ]
-        return Versions(period, versions, len(rows) > MAX_VERSIONS)
+        return Versions(period, period.before, versions, len(rows) > MAX_VERSIONS)

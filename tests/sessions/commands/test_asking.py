@@ -52,7 +52,7 @@ def test_each_answer_is_one_object_for_scripts_and_nothing_else(postgres: Postgr
             answers[" ".join(question)] = json.loads(line)
     (alice,) = answers["who --at 14:02 --user alice"]["sessions"]
     assert (alice["edge"], alice["connection"], alice["channels"]) == ("edge-1", "alice-1", ["chat:lobby", "news"])
-    assert answers["who --at 14:02 --user alice"]["at"] == "2026-11-28T14:02:00Z"
+    assert answers["who --at 14:02 --user alice"]["at"] == "2026-11-28T14:02:00.999000Z"
     lost, drained = answers["why alice"]["ends"]
     assert (lost["by"], drained["by"], drained["delivered"]["offsets"]) == ("loss", "drain", {"chat:lobby": 41})
     assert drained["back"]["resumed"] and drained["edge_run"]["instance"] == "e1-5f0a"
@@ -115,7 +115,7 @@ NOTHING = [
     (["drops"], "No drops from 13:30 to now"),
     (["drops", "--code", "3008", "--all"], "No ends with code 3008 from 13:30"),
     (["channels"], "Nobody ever subscribed."),
-    (["channels", "--peak"], "No subscribers from 27 Nov 14:30"),
+    (["channels", "--peak"], "No subscribers from 27 Nov 14:00"),
     (["versions"], "No client is connected, and none was from"),
     (["refusals"], "Nobody was refused from"),
     (["edges"], "No edge has written facts from"),
@@ -130,6 +130,47 @@ def test_nothing_is_an_answer_in_a_sentence(postgres: Postgres, capsys: pytest.C
             assert capsys.readouterr().out.startswith(said), question
 
 
+COVERED = [
+    (["drops", "--since", "14:02:30", "--until", "14:02:40"], "2 drops from 14:02 to 14:03 ("),
+    (["drops", "--since", "14:02:59.9", "--until", "14:02:59.95"], "2 drops from 14:02 to 14:03 ("),
+    (["refusals", "--since", "13:56:40", "--until", "13:56:41"], "1 refusal from 13:56 to 13:57 ("),
+    (["versions", "--since", "14:20:30", "--until", "14:20:40"], "2 versions of clients from 14:20 to 14:21 ("),
+    (
+        ["channels", "--peak", "--since", "13:57", "--until", "13:59"],
+        "The channels with the highest peaks from 13:00 to",
+    ),
+    (["why", "carol", "--since", "14:02:12", "--until", "14:05:00.5"], "carol: no connection ended and nothing was"),
+    (
+        ["why", "carol", "--since", "14:02:11", "--until", "14:05"],
+        "carol: 1 connection ended, 0 refusals from 14:02:11",
+    ),
+    (["who", "--at", "14:02:12", "--user", "alice"], "1 session of alice was connected at 14:02:12 ("),
+    (["who", "--at", "14:02:12.0", "--user", "alice"], "No session of alice was connected at 14:02:12.0 ("),
+    (["who", "--at", "14:02:12", "--channel", "chat:lobby"], "2 sessions were connected in chat:lobby at 14:02:12 ("),
+]
+"""What is asked for, and what the first line says that the answer is about."""
+
+
+def test_an_answer_names_what_it_covers(postgres: Postgres, capsys: pytest.CaptureFixture[str]):
+    asyncio.run(tell(postgres.url))
+    with at_moment(NOW):
+        for question, said in COVERED:
+            assert run(postgres.url, *question) == 0, question
+            assert capsys.readouterr().out.startswith(said), question
+        for before, since, said, counts in (
+            ("14:02:30", "14:03", " The minute of 14:02 counts as before.", ["0", "2"]),
+            ("14:02", "14:02", "", ["2", "0"]),
+        ):
+            assert run(postgres.url, "versions", "--before", before) == 0
+            printed = capsys.readouterr().out.splitlines()
+            assert printed[0] == f"What changed from {since} to now (28 Nov 2026, UTC), against as long before.{said}"
+            (drained,) = [line.split() for line in printed if line.startswith("dropped") and "1001" in line]
+            assert drained[-2:] == counts, "the edge was stopped at 14:02:11"
+            assert run(postgres.url, "versions", "--before", before, "--json") == 0
+            versions = json.loads(capsys.readouterr().out)["versions"]
+            assert versions["period"]["since"] == versions["before"]["until"] == f"2026-11-28T{since}:00Z"
+
+
 SENSELESS = [
     (["who", "--at", "soon"], 'expected a time such as "14:02"'),
     (["who", "--at", "2030-01-01"], "expected a time in the past"),
@@ -138,6 +179,7 @@ SENSELESS = [
     (["drops", "--since", "14:20", "--until", "14:10"], "expected --since to be before --until"),
     (["channels", "--peak", "--since", "40d"], "expected a period of at most 31 days"),
     (["versions", "--since-deploy", "--before", "14:00"], "not both"),
+    (["versions", "--before", "14:20:30", "--until", "14:20:50"], "in a later minute than the moment to compare with"),
     (["drops", "--by", "moon"], "invalid choice"),
     (["drops", "--code", "99999999999"], "expected a number from 0 to 2147483647, not '99999999999'"),
     (["drops", "--code", "-1"], "expected a number from 0"),
@@ -159,7 +201,7 @@ async def test_what_a_client_chose_does_not_reach_the_terminal_as_it_is(postgres
     connection = Connection("c1", "c1", "e", "i", at, at + 5, 3500, wild, "edge", wild)
     await insert(postgres.url, session, connection)
     with at_moment(NOW):
-        for question in (["why", wild], ["who", "--at", "14:29"], ["timeline", "c1"]):
+        for question in (["why", wild], ["who", "--at", "14:29:00.0"], ["timeline", "c1"]):
             assert await asyncio.to_thread(run, postgres.url, *question) == 0
             printed = capsys.readouterr().out
             assert "\\x1b]0;owned\\x07\\u202e[bold]" in printed and "\x1b" not in printed and "\u202e" not in printed

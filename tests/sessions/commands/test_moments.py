@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from services.sessions.commands.moments import BadMoment, beginning, moment
+from services.sessions.commands.moments import BadMoment, beginning, moment, of_presence
 
 NOW = datetime(2026, 11, 28, 13, 30, tzinfo=UTC)  # 14:30 in Berlin
 
@@ -100,6 +100,29 @@ def test_what_is_too_long_ago_is_refused(text):
 )
 def test_a_period_begins_a_duration_before_now_or_at_a_moment(text, utc):
     assert beginning(text, NOW) == datetime.fromisoformat(utc).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "utc"),
+    [
+        ("14:02:30", "13:02:30.999"),
+        ("14:02", "13:02:00.999"),
+        ("2026-11-28T13:02:30Z", "13:02:30.999"),
+        ("14:02:30.5", "13:02:30.5"),
+        ("14:02:30.0", "13:02:30"),
+        ("2026-11-28T13:02:30,000Z", "13:02:30"),
+        ("10m ago", "13:20:00.999"),
+        ("14:30", "13:30:00.25"),  # no later than now
+        ("now", "13:30:00.25"),
+    ],
+)
+def test_who_is_asked_for_at_the_end_of_the_second_that_is_named(text, utc):
+    now = NOW.replace(microsecond=250_000)
+    assert of_presence(text, now) == datetime.fromisoformat(f"2026-11-28 {utc}+00:00")
+
+
+def test_a_duration_counts_back_to_a_whole_second():
+    assert beginning("1h", NOW.replace(microsecond=250_000)) == datetime(2026, 11, 28, 12, 30, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("text", ["", "60", "h", "1 fortnight"])

@@ -25,6 +25,15 @@ def test_few_values_are_wide_and_each_has_its_mark():
     ]
 
 
+def test_the_end_has_a_mark_whether_or_not_the_last_value_has_room_for_one():
+    marks = [f"13:{minute:02}" for minute in range(30)]
+    assert curve([1] * 30, marks, "now", height=1)[-1] == "   13:00       13:12       13:24 now"
+    days = [f"2{day} Nov 09:00" for day in range(4)]
+    assert curve([1] * 4, days, "now", wide=6, height=1)[-1] == "   20 Nov 09:00            now"
+    assert curve([1, 2], ["12:00", "13:00"], "14:00", wide=6, height=1)[-1] == "   12:00 13:00 14:00"
+    assert curve([1, 2], ["27 Nov 12:00", ""], "now", height=1)[-1] == "   27 Nov 12:00  now"
+
+
 def test_marks_never_run_together() -> None:
     """A mark with its day may be followed by one that is shorter than it."""
     marks = ["27 Nov 22:00", "27 Nov 23:00", "0:00", "1:00", "2:00", "3:00"]

@@ -49,6 +49,26 @@ def test_times_are_local_and_name_the_day_only_if_it_is_another():
     assert screen.period(Period(NOW - timedelta(hours=1), NOW)) == "from 13:30 to now (28 Nov 2026, CET (+01:00))"
 
 
+def test_a_moment_is_said_as_exactly_as_it_was_asked_about():
+    at = datetime(2026, 11, 28, 12, 0, 7, tzinfo=UTC)
+    said = {0: "13:00:07.0", 5: "13:00:07.005", 800: "13:00:07.8", 999: "13:00:07"}
+    assert {ms: Screen(NOW).exact(at + timedelta(milliseconds=ms)) for ms in said} == said
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "said"),
+    [
+        ("12:00:00", "12:30:00", "from 13:00 to 13:30"),
+        ("12:00:07", "12:00:08", "from 13:00:07 to 13:00:08"),
+        ("12:00:00", "12:00:00.25", "from 13:00 to 13:00:00.25"),
+        ("12:00:00.8", "13:31:00", "from 13:00:00.8 to now"),
+    ],
+)
+def test_a_period_is_said_as_exactly_as_it_is(since, until, said):
+    bounds = [datetime.fromisoformat(f"2026-11-28T{each}+00:00") for each in (since, until)]
+    assert Screen(NOW).period(Period(*bounds)) == f"{said} (28 Nov 2026, CET (+01:00))"
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
@@ -124,7 +144,7 @@ def test_a_plot_of_more_than_a_day_says_the_day_at_each_mark(monkeypatch):
     points = [Point(NOW - timedelta(hours=n), 1) for n in range(30, -1, -1)]
     with narrow(monkeypatch, 80) as printed:
         Screen(NOW).plot(points, 3600, "drops")
-    assert printed.getvalue().splitlines()[-1] == "   27 Nov 08:30    27 Nov 16:30    28 Nov 00:30    28 Nov 08:30"
+    assert printed.getvalue().splitlines()[-1] == "   27 Nov 08:30    27 Nov 16:30    28 Nov 00:30    28 Nov 08:30  now"
 
 
 @pytest.mark.parametrize("no_color", ["", "1"])

@@ -40,13 +40,14 @@ async def test_a_channel_in_which_nothing_changes_keeps_its_level_and_its_place_
     )
     async with Pool(postgres.url, 1) as pool:
         channels = Channels(pool)
-        peaks = await channels.peaks(PERIOD, 2)
+        period, peaks = await channels.peaks(PERIOD, 2)
         busy = await channels.curve("busy", PERIOD)
         quiet = await channels.curve("quiet", PERIOD)
         now = await SubscribedChannels(pool).page(10)
         assert await channels.curve("none", PERIOD) is None
         with pytest.raises(ValueError, match="at most 31 days"):
             await channels.peaks(Period(PERIOD.since - timedelta(days=40), PERIOD.until), 1)
+    assert period == PERIOD
     assert [(one.channel, one.peak, one.subscriptions) for one in peaks] == [("quiet", 50, 0), ("busy", 40, 42)]
     assert peaks[0].peak_at is None and peaks[0].peak_hour is None
     assert peaks[1].peak_at == EPOCH + timedelta(milliseconds=hour(2) + 5)
@@ -77,7 +78,7 @@ async def test_peaks_and_subscriptions_are_those_of_the_hours_of_the_period(
     )
     begin = EPOCH + timedelta(milliseconds=day)
     async with Pool(postgres.url, 1) as pool:
-        found = await Channels(pool).peaks(Period(begin + timedelta(hours=since), begin + timedelta(hours=until)), 5)
+        _, found = await Channels(pool).peaks(Period(begin + timedelta(hours=since), begin + timedelta(hours=until)), 5)
     assert [(one.peak, one.subscriptions) for one in found] == [(peak, subscriptions)]
 
 
@@ -99,9 +100,37 @@ async def test_a_channel_that_was_steady_then_and_changed_later_is_among_the_pea
     )
     async with Pool(postgres.url, 1) as pool:
         channels = Channels(pool)
-        peaks = await channels.peaks(PERIOD, 10)
-        highest = await channels.peaks(PERIOD, 1)
+        _, peaks = await channels.peaks(PERIOD, 10)
+        _, highest = await channels.peaks(PERIOD, 1)
         curve = await channels.curve("steady", PERIOD)
     assert [(one.channel, one.peak) for one in peaks] == [("steady", 50), ("busy", 40)]
     assert [one.channel for one in highest] == ["steady"]
     assert curve is not None and [one.peak for one in curve.hours] == [50] * 5
+
+
+async def test_peaks_are_those_of_whole_hours_which_the_answer_names(postgres: Postgres):
+    minute = 60_000
+    await insert(
+        postgres.url,
+        Channel("lobby", 4, 6, hour(1) + 41 * minute, 9, hour(0), hour(2)),
+        ChannelHour("lobby", hour(0), 3, 3, 3),
+        ChannelHour("lobby", hour(1), 6, 4, 5),
+        ChannelHour("lobby", hour(2), 4, 4, 1),
+    )
+
+    def period(first: int, last: int) -> Period:
+        """From and to a minute of the three hours."""
+        return Period(*(EPOCH + timedelta(milliseconds=START + each * minute) for each in (first, last)))
+
+    async with Pool(postgres.url, 1) as pool:
+        channels = Channels(pool)
+        covered, (lobby,) = await channels.peaks(period(60 + 50, 60 + 55), 5)
+        assert (covered, lobby.peak, lobby.subscriptions) == (period(60, 120), 6, 5)
+        assert lobby.peak_at is not None and covered.since <= lobby.peak_at < covered.until
+        covered, (lobby,) = await channels.peaks(period(10, 50), 5)
+        assert (covered, lobby.peak, lobby.peak_at) == (period(0, 60), 3, None), "the peak of all time is not of it"
+        assert lobby.peak_hour == covered.since
+        curve = await channels.curve("lobby", period(50, 70))
+        assert curve is not None and curve.period == period(0, 120) and [one.peak for one in curve.hours] == [3, 6]
+        month = period(30, 30 + 31 * 24 * 60)
+        assert (await channels.peaks(month, 5)).channels

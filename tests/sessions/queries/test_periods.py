@@ -33,7 +33,7 @@ def at(text: str) -> datetime:
 )
 def test_whole_hours_are_counted_by_hour_and_the_rest_by_minute(since, until, hours, minutes):
     wanted = tuple(map(at, (*hours, *minutes)))
-    found = Period(at(since), at(until)).counted
+    found = Period(at(since), at(until)).rounded(MINUTE_S).counted
     assert found[2:] == wanted and found[0] == found[1] == wanted[1]
 
 
@@ -62,6 +62,15 @@ def test_a_curve_has_a_point_for_each_step_also_without_counts():
     assert filled(period, {at("13:01"): 4}) == [Point(at("13:00"), 0), Point(at("13:01"), 4), Point(at("13:02"), 0)]
     assert Period(at("00:10"), at("07:10")).step_s == 3600
     assert Period(at("00:10"), at("00:10") + timedelta(days=5)).step_s == 86_400
+
+
+def test_a_period_is_rounded_outwards_and_its_curve_keeps_its_steps():
+    asked = Period(at("08:30:59.5"), at("14:31:00.5"))
+    assert asked.rounded(MINUTE_S) == Period(at("08:30"), at("14:32"))
+    assert asked.rounded(HOUR_S) == Period(at("08:00"), at("15:00"))
+    assert asked.rounded(MINUTE_S).rounded(MINUTE_S) == asked.rounded(MINUTE_S)
+    assert asked.step_s == asked.rounded(MINUTE_S).step_s == MINUTE_S
+    assert Period(at("08:30"), at("14:33")).step_s == HOUR_S
 
 
 def test_the_period_before_is_as_long():
