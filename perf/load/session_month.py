@@ -71,12 +71,15 @@ CROSS JOIN LATERAL (SELECT (least(coalesce(s.ended_at, {now}), {day} + interval 
     / s.connections AS stay) l
 CROSS JOIN LATERAL (SELECT s.opened_at + i * l.stay AS at, l.stay) o"""
 
+# One of twenty was in its channel twice.
 _SUBSCRIPTIONS: Final = """
-SELECT c.id, x.channel, c.opened_at, c.opened_at + interval '50 ms', NULL::timestamptz, NULL::boolean
+SELECT c.id, x.channel, c.opened_at, c.opened_at + x.since, c.opened_at + x.until, NULL::boolean
 FROM (SELECT *, random() AS r, random() AS q FROM connections_{suffix}) c CROSS JOIN LATERAL (
-    SELECT 'chat:' || floor({chats} * c.r ^ 2)::int AS channel
-    UNION ALL SELECT 'news' WHERE c.q < 0.2
-    UNION ALL SELECT 'room:' || floor({users} * c.r / 5)::int WHERE c.q > 0.9) x"""
+    SELECT 'chat:' || floor({chats} * c.r ^ 2)::int AS channel, interval '50 ms' AS since, NULL::interval AS until
+    UNION ALL SELECT 'chat:' || floor({chats} * c.r ^ 2)::int, interval '10 ms', interval '30 ms'
+        WHERE c.q BETWEEN 0.5 AND 0.55
+    UNION ALL SELECT 'news', interval '50 ms', NULL WHERE c.q < 0.2
+    UNION ALL SELECT 'room:' || floor({users} * c.r / 5)::int, interval '50 ms', NULL WHERE c.q > 0.9) x"""
 
 _TIMELINE: Final = """
 SELECT c.id, 1::bigint, c.opened_at, json_build_array(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from copy import copy
 from typing import Final, Literal
 
@@ -21,6 +21,9 @@ MAX_CHANGES: Final = 1000
 
 MAX_CHANNELS: Final = 20_000
 """Channels in the changes of one commit, likewise."""
+
+_Pairs = Set[tuple[str, str]]
+"""Connections and channels whose subscriptions changed."""
 
 
 class Change(Struct, omit_defaults=True):
@@ -57,12 +60,13 @@ def changes_of(state: State, batches: Sequence[EventBatch]) -> list[Change] | No
     sessions that were not loaded."""
     if state.erased:
         return None
-    if len(state.changed_sessions) + len(state.changed_subscriptions) + len(state.removed) > MAX_CHANGES:
+    changed = state.subscriptions.touched()
+    if len(state.changed_sessions) + len(changed) + len(state.removed) > MAX_CHANGES:
         return None
-    touched = _touched(state)
+    touched = _touched(state, changed)
     if len(touched) > MAX_CHANGES:
         return None
-    channels = _channels(state, touched)
+    channels = _channels(state, touched, changed)
     if sum(map(len, channels.values())) > MAX_CHANNELS:
         return None
     opened = {name_of(event.connection) for batch in batches for event in batch.events if isinstance(event, Opened)}
@@ -95,18 +99,18 @@ def _kind(row: Session, new: bool) -> ChangeKind:
     return "opened" if new and row.connections == 1 else "resumed"  # or its edge was not lost after all
 
 
-def _touched(state: State) -> dict[str, set[str]]:
+def _touched(state: State, changed: _Pairs) -> dict[str, set[str]]:
     """Sessions of which something changed, and the channels of the connections and subscriptions that did."""
     touched: dict[str, set[str]] = {id_: set() for id_ in state.changed_sessions}
     for name in state.changed_connections:
-        touched.setdefault(state.connections[name].session_id, set()).update(state.open_channels(name))
-    for name, channel in state.changed_subscriptions:
+        touched.setdefault(state.connections[name].session_id, set()).update(state.subscriptions.of(name))
+    for name, channel in changed:
         if (connection := state.connections.get(name)) is not None:
             touched.setdefault(connection.session_id, set()).add(channel)
     return touched
 
 
-def _channels(state: State, touched: dict[str, set[str]]) -> dict[str, dict[str, bool]]:
+def _channels(state: State, touched: dict[str, set[str]], changed: _Pairs) -> dict[str, dict[str, bool]]:
     """By session: the channels to be told, and whether it is subscribed. It is if any of its connections is: one that
     closes late leaves no channel to which the next one has subscribed.
 
@@ -115,20 +119,20 @@ def _channels(state: State, touched: dict[str, set[str]]) -> dict[str, dict[str,
     found: dict[str, dict[str, bool]] = {}
     for id_, channels in touched.items():
         open_ = [name for name in state.connections_of(id_) if state.connections[name].closed_at is None]
-        subscribed = {channel for name in open_ for channel in state.open_channels(name)}
+        subscribed = {channel for name in open_ for channel in state.subscriptions.of(name)}
         if id_ in state.changed_sessions:
             channels |= subscribed
         else:
-            channels -= {channel for name in open_ for channel in _unchanged(state, name)}
+            channels -= {channel for name in open_ for channel in _unchanged(state, name, changed)}
         found[id_] = {channel: channel in subscribed for channel in channels}
     return found
 
 
-def _unchanged(state: State, name: str) -> set[str]:
+def _unchanged(state: State, name: str, changed: _Pairs) -> set[str]:
     """The channels to which a session was subscribed before by this connection, which is open, and still is."""
     if name in state.changed_connections:
         return set()
-    return {channel for channel in state.open_channels(name) if (name, channel) not in state.changed_subscriptions}
+    return {channel for channel in state.subscriptions.of(name) if (name, channel) not in changed}
 
 
 encode_changes = msgspec.json.Encoder().encode

@@ -14,7 +14,7 @@ from services.sessions import statements as sql
 from services.sessions import statements_writing as columns_of
 from services.sessions.erasing_postgres import users_of
 from services.sessions.read_set import ReadSet
-from services.sessions.resident import Resident
+from services.sessions.resident import MAX_CHANNELS_EACH, Resident
 from services.sessions.rows import Connection, Session
 from services.sessions.rows_postgres import (
     channel_of,
@@ -29,6 +29,9 @@ from services.sessions.rows_postgres import (
 
 _SLICE: Final = 10_000
 """Rows that are loaded at once, so that others have their turn."""
+
+_KEYS: Final = 1_000
+"""Connections whose open subscriptions are looked up by one statement."""
 
 _RECENT_MS: Final = 15 * 60_000
 """How old the sessions are that are loaded though they have ended: for facts that come late."""
@@ -47,7 +50,17 @@ SELECT {", ".join(f"c.{name}" for name in sql.CONNECTION_COLUMNS.split(", "))}
 FROM sessions s JOIN connections c ON c.session_id = s.id
 WHERE s.user_id = ANY($1::text[]) AND c.closed_at IS NULL"""
 _STORED: Final = "SELECT id FROM connections WHERE id = ANY(ARRAY(SELECT json_array_elements_text($1::json)))"
-_SUBSCRIPTIONS: Final = f"SELECT {sql.SUBSCRIPTION_COLUMNS} FROM subscriptions WHERE connection = ANY($1::text[])"
+OPEN_SUBSCRIPTIONS: Final = f"""
+SELECT {sql.SUBSCRIPTION_COLUMNS} FROM subscriptions
+WHERE connection = ANY($1::text[]) AND {sql.END} = 'infinity' AND opened_at >= $2 AND opened_at <= $3"""
+_BEGUN: Final = f"""
+SELECT s.* FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[])
+    AS b(connection, channel, since, opened_at)
+CROSS JOIN LATERAL (
+    SELECT {sql.SUBSCRIPTION_COLUMNS} FROM subscriptions
+    WHERE channel = b.channel AND since = b.since AND connection = b.connection AND opened_at = b.opened_at
+    OFFSET 0
+) AS s"""
 _CHANNELS: Final = f"SELECT {columns_of.CHANNEL_COLUMNS} FROM channels WHERE name = ANY($1::text[])"
 _EDGES: Final = f"SELECT {columns_of.EDGE_COLUMNS} FROM edges WHERE instance = ANY($1::text[])"
 
@@ -60,7 +73,7 @@ async def load_erasures(database: Database, rows: Resident) -> None:
 
 async def load_living(database: Database, rows: Resident, limit: int) -> bool:
     """Loads all sessions that are open, away, or were opened lately; of older ones the connections that are open alone.
-    False if there are more than `limit` of a kind: then nothing is loaded."""
+    False if there are more than `limit` of a kind, or in too many channels: then `rows` are of no use."""
     newest = await database.fetchval(_NEWEST)
     since = 0 if newest is None else max(0, milliseconds(newest) - _RECENT_MS)
     found = [
@@ -77,13 +90,16 @@ async def load_living(database: Database, rows: Resident, limit: int) -> bool:
             await _add_connections_of(database, rows, [one.id for one in sessions if one.opened_at >= since])
             old = [one.id for one in sessions if one.opened_at < since]
             await _add_connections_of(database, rows, old, sql.OPEN_OF_SESSIONS)
+            if rows.subscriptions.count > MAX_CHANNELS_EACH * limit:
+                return False
     rows.has_all_since(since)
     return True
 
 
 async def load(database: Database, rows: Resident, read_set: ReadSet, presuming: bool = False) -> None:
-    """Loads what the facts of `read_set` may touch. `presuming`: but for connections that it opens, if they are new:
-    whether that is so, `stored_connections` says."""
+    """Loads what the facts of `read_set` may touch. `presuming`: but for connections that it opens, and subscriptions
+    that it begins, if they are new: of the former `stored_connections` says whether that is so, and the key of the
+    latter forbids that they are stored twice."""
     connections = await _connections(database, rows, read_set, presuming)
     missing = {one.session_id for one in connections} - rows.sessions.keys()
     sessions = [session_of(row) for row in await database.fetch(sql.SESSIONS, list(missing))] if missing else []
@@ -111,6 +127,16 @@ async def load(database: Database, rows: Resident, read_set: ReadSet, presuming:
         away = await database.fetch(sql.AWAY_SESSIONS, *columns(wanted, 4))
         _add_sessions(rows, map(session_of, away))
 
+    if closed := read_set.closed(rows):
+        rows.visit(closed)
+        await _add_open_subscriptions(database, rows, [rows.connections[name] for name in closed])
+    if not presuming:
+        begun = [
+            (name, channel, moment(since), moment(rows.connections[name].opened_at))
+            for name, channel, since in read_set.begun(rows)
+        ]
+        for row in await database.fetch(_BEGUN, *columns(begun, 4)):
+            rows.subscriptions.put(subscription_of(row))
     channels = read_set.channels(rows) - rows.channels.keys()
     if channels:
         for row in await database.fetch(_CHANNELS, list(channels)):
@@ -153,16 +179,27 @@ async def _add_connections_of(
 
 
 async def _add_connections(database: Database, rows: Resident, connections: Sequence[Connection]) -> None:
-    """Adds connections with all their subscriptions, those that are not there yet."""
+    """Adds connections, those that are not there yet, with their open subscriptions, unless they closed for good."""
     new = [one for one in connections if one.id not in rows.connections]
     if not new:
         return
     for connection in new:
         rows.add_connection(connection)
-    for row in await database.fetch(_SUBSCRIPTIONS, [one.id for one in new]):
-        rows.add_subscription(subscription_of(row))
+    there = [one for one in new if (one.closed_at is None or one.was_lost) and one.id in rows.connections]
+    await _add_open_subscriptions(database, rows, there)
     await _add_edges(database, rows, {one.instance for one in new})
     await asyncio.sleep(0)
+
+
+async def _add_open_subscriptions(database: Database, rows: Resident, connections: Sequence[Connection]) -> None:
+    """Adds those that have not ended, a portion at a time: nobody knows in how many channels a connection is."""
+    for at in range(0, len(connections), _KEYS):
+        some = connections[at : at + _KEYS]
+        opened = [one.opened_at for one in some]
+        asked = [one.id for one in some], moment(min(opened)), moment(max(opened))
+        async with database.transaction():
+            async for row in database.cursor(OPEN_SUBSCRIPTIONS, *asked, prefetch=_SLICE):
+                rows.subscriptions.put(subscription_of(row))
 
 
 async def _add_edges(database: Database, rows: Resident, instances: set[str]) -> None:

@@ -27,6 +27,7 @@ from proto.events import (
 )
 from services.sessions.rows import Connection
 from services.sessions.state import State
+from services.sessions.subscriptions import Key
 from services.sessions.values import lineage_of, name_of, text, time_of
 
 
@@ -129,8 +130,8 @@ class ReadSet:
     # --- what else, by the rows in `state`, which must have what the attributes say, unless their rows are gone -------
 
     def whole(self, state: State) -> set[str]:
-        """The connections all of whose subscriptions without an end may be touched: the connection may end, or turn out
-        not to have ended."""
+        """The connections all of whose open subscriptions may be touched: the connection may end, or turn out not to
+        have ended."""
         names = {name for name, _ in self._closed if name in state.connections}
         if self.lost or self.found or self.erased:
             names.update(
@@ -140,16 +141,27 @@ class ReadSet:
             )
         return {name for name in names if state.connections[name].closed_at is None or state.connections[name].was_lost}
 
-    def subscriptions(self, state: State) -> set[tuple[str, str]]:
-        """The keys of subscriptions that may be touched beside those of `whole`: a new connection has none yet."""
-        known = state.connections
-        return {(name, text(event.channel)) for event in self._channels if (name := name_of(event.connection)) in known}
+    def closed(self, state: State) -> set[str]:
+        """The connections that closed for good, and of which it is told that they were in a channel: their open
+        subscriptions may be touched, as those of `whole`."""
+        rows = (state.connections.get(name_of(event.connection)) for event in self._channels)
+        return {row.id for row in rows if row is not None and row.closed_at is not None and not row.was_lost}
+
+    def begun(self, state: State) -> set[Key]:
+        """The subscriptions that begin in the batch, unless that was told before: then they are stored, and may have
+        ended since."""
+        known, told = state.connections, (event for event in self._channels if isinstance(event, Subscribed))
+        return {
+            (name, text(event.channel), time_of(event.at))
+            for event in told
+            if (name := name_of(event.connection)) in known
+        }
 
     def channels(self, state: State) -> set[str]:
         """The channels that may be touched. `state` must have the subscriptions, too."""
         names = {text(channel) for channel in {event.channel for event in self._channels}}
         for connection in self.whole(state):
-            names.update(state.open_channels(connection))
+            names.update(state.subscriptions.of(connection))
         return names
 
     def ends(self, state: State) -> list[Span]:

@@ -1,19 +1,20 @@
 """The working set of rows that stays in memory from commit to commit, so that a fold need not load them. Pure.
 
-A connection is here with all its subscriptions. A session need not have all its connections here: those that are over
-are loaded again when a fact names them, or when another session absorbs theirs. Open sessions stay with their latest
-connection, and of the sessions that have ended the last ones stay. So memory grows with the sessions that are open, and
-neither with their age nor with how often they were resumed.
+A connection that is open, or was lost with its edge, is here with its open subscriptions; others with none, until a
+fact names one. A session need not have all its connections here: those that are over are loaded again when a fact names
+them, or when another session absorbs theirs. Open sessions stay with their latest connection, and of the sessions that
+have ended the last ones stay. So memory grows with the sessions that are open and the channels in which they are, and
+neither with their age, nor with how often they were resumed or changed channels.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from itertools import islice
 from typing import Final
 
-from services.sessions.rows import Channel, Connection, Session, Subscription
+from services.sessions.rows import Channel, Connection, Session
 from services.sessions.state import State
 from services.sessions.store import ORIGIN
 
@@ -23,6 +24,8 @@ KEPT_ENDED: Final = 20_000
 KEPT_CHANNELS: Final = 100_000
 """Beyond it, channels that nobody is subscribed to go; and again when twice as many are there as were left."""
 
+MAX_CHANNELS_EACH: Final = 10
+"""Open subscriptions for which there is room, for each session, on average: 0.4 KB each."""
 
 KEPT_CONNECTIONS: Final = 100_000
 """Beyond it, connections go that are over and not the latest of their session; and again when there are twice as many
@@ -34,9 +37,8 @@ class Resident(State):
 
     Every session that can be continued at `away_since` or later is here, and every one with a lineage that was opened
     at `opened_since` or later, with all its connections (Unix milliseconds; infinite: nothing is known). `known` has
-    the connections and sessions that are in the tables, or will be when the commits before this one are, and
-    `known_subscriptions` likewise; `numbers` the last batch of writers. All that goes with a position of the log, and
-    its generation.
+    the connections and sessions that are in the tables, or will be when the commits before this one are; `numbers` the
+    last batch of writers. All that goes with a position of the log, and its generation.
     """
 
     def __init__(self, resume_window_ms: int) -> None:
@@ -46,7 +48,6 @@ class Resident(State):
         self.away_since = math.inf
         self.opened_since = math.inf
         self.known: set[str] = set()
-        self.known_subscriptions: set[tuple[str, str]] = set()
         self.numbers: dict[str, int] = {}
         self.folds = 0
         self._leaving: set[str] = set()  # sessions and connections that the last fold removed: the tables may have them
@@ -55,7 +56,7 @@ class Resident(State):
         self._channels_to_keep = KEPT_CHANNELS
         self._connections_to_keep = KEPT_CONNECTIONS
         self._last_changed: set[str] = set()  # the connections that the last fold changed
-        self._channels_of: dict[str, set[str]] = defaultdict(set)  # connection -> of all its subscriptions
+        self._visited: set[str] = set()  # those that had closed for good, and whose subscriptions were loaded
 
     @property
     def knows_nothing(self) -> bool:
@@ -66,10 +67,6 @@ class Resident(State):
     def is_erasing(self) -> bool:
         """Whether the last fold erased a user: until that is stored, nothing may be loaded."""
         return self._erasing
-
-    def put_subscription(self, row: Subscription) -> None:
-        super().put_subscription(row)
-        self._channels_of[row.connection].add(row.channel)
 
     # --- what a store has loaded --------------------------------------------------------------------------------------
 
@@ -89,12 +86,9 @@ class Resident(State):
         self.put_connection(row)
         self.known.add(row.id)
 
-    def add_subscription(self, row: Subscription) -> None:
-        """Adds a stored subscription, unless it is there already."""
-        key = row.connection, row.channel
-        if key not in self.subscriptions:
-            self.put_subscription(row)
-            self.known_subscriptions.add(key)
+    def visit(self, connections: set[str]) -> None:
+        """The open subscriptions of these connections, which have closed for good, are added for the next fold."""
+        self._visited |= connections
 
     def add_channel(self, row: Channel) -> None:
         """Adds a stored channel."""
@@ -111,7 +105,7 @@ class Resident(State):
         """The changes of a fold are on their way to the tables: they are changes no longer, and what was new is known.
         Raises nothing that depends on the rows."""
         self.folds += 1
-        changed = self.changed_connections.union(name for name, _ in self.changed_subscriptions)
+        changed = self.changed_connections.union(name for name, _ in self.subscriptions.touched())
         connections = self.connections
         for id_ in self.changed_sessions.union(connections[name].session_id for name in changed):
             session = self.sessions.get(id_)
@@ -119,14 +113,17 @@ class Resident(State):
             if session is not None and session.ended_at is not None:
                 self._ended[id_] = self.folds
         self.known |= self.changed_connections
-        self.known_subscriptions |= self.changed_subscriptions
         for name in self.removed_connections:
             self._forget_connection(name)
         for id_ in self.removed:
             self._ended.pop(id_, None)
+        changed |= self._visited
+        self._visited = set()
+        self._forget_channels(self._last_changed - changed)
         self._last_changed = changed
+        self.subscriptions.settle()
         self._leaving, self._erasing = self.removed | self.removed_connections, bool(self.erased)
-        self.changed_sessions, self.changed_connections, self.changed_subscriptions = set(), set(), set()
+        self.changed_sessions, self.changed_connections = set(), set()
         self.removed, self.removed_connections, self.left_edge = set(), set(), {}
         self.changed_channels, self.changed_edges = set(), set()
         self.channel_hours, self.timeline, self.users, self.refusals, self.erased = {}, {}, {}, [], []
@@ -135,7 +132,11 @@ class Resident(State):
 
     def is_fuller_than(self, sessions: int) -> bool:
         """Whether more is here than so many sessions need, with the connections that `shrink` leaves them."""
-        return len(self.sessions) > sessions or len(self.connections) > 3 * sessions + KEPT_CONNECTIONS
+        return (
+            len(self.sessions) > sessions
+            or len(self.connections) > 3 * sessions + KEPT_CONNECTIONS
+            or self.subscriptions.count > MAX_CHANNELS_EACH * sessions
+        )
 
     def shrink(self, stored: int) -> None:
         """Forgets rows of ended sessions, connections that are over, and channels, if there are too many. `stored`: the
@@ -179,18 +180,22 @@ class Resident(State):
     def _evict_connection(self, name: str) -> None:
         row = self.connections.pop(name)
         self._unsettled[row.instance].discard(name)
-        self._open_channels.pop(name, None)
         resuming = self._resuming.get(row.session_id)
         if resuming is not None:
             resuming.discard(name)
             if not resuming:
                 del self._resuming[row.session_id]
-        for channel in self._channels_of.get(name, ()):
-            self.subscriptions.pop((name, channel), None)
+        self.subscriptions.forget(name)
         self._forget_connection(name)
 
     def _forget_connection(self, name: str) -> None:
         if name not in self.sessions:  # a session bears the name of its first connection
             self.known.discard(name)
-        for channel in self._channels_of.pop(name, ()):
-            self.known_subscriptions.discard((name, channel))
+
+    def _forget_channels(self, connections: set[str]) -> None:
+        """Forgets the open subscriptions of those that have closed for good. What the last fold changed stays: it may
+        not be stored yet, and would be loaded as it was."""
+        for name in connections:
+            row = self.connections.get(name)
+            if row is not None and row.closed_at is not None and not row.was_lost:
+                self.subscriptions.forget(name)

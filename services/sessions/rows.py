@@ -78,10 +78,9 @@ class Connection(Struct, gc=False):
 
 
 class Subscription(Struct, gc=False):
-    """The latest subscription of a connection to a channel.
+    """A stay of a connection in a channel: it may have been there several times, each `since` another moment.
 
-    `until` is None if it was not ended by itself: it lasts, or lasted, as long as the connection. There is one row for
-    each connection and channel, so that a client that subscribes in a loop does not fill the table. `opened_at` is when
+    `until` is None if it was not ended by itself: it lasts, or lasted, as long as the connection. `opened_at` is when
     the connection was opened: rows of one connection are in tables of the same time.
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from services.sessions.rows import (
     Channel,
@@ -16,18 +16,18 @@ from services.sessions.rows import (
     Refusal,
     RefusalKey,
     Session,
-    Subscription,
     TimelineEntry,
     UserDevice,
 )
+from services.sessions.subscriptions import Subscriptions
 
 
 class State:
     """The rows that a fold may touch: all rows, or those that a store has loaded for a batch.
 
     `resume_window_ms` is how long a session that is away may be continued. `changed_*` and `removed` are the keys of
-    the rows that a store must write or delete; the numbers count what the fold did. Sessions, connections,
-    subscriptions and erasures are added by `put_*`, which keep the indexes.
+    the rows that a store must write or delete; the numbers count what the fold did. Sessions, connections and
+    erasures are added by `put_*`, which keep the indexes.
 
     A store that finds `erased` deletes, before it writes anything, all that it has of these users: their sessions with
     their connections and all that belongs to these, their devices, and their refusals.
@@ -37,10 +37,9 @@ class State:
         self.resume_window_ms = resume_window_ms
         self.sessions: dict[str, Session] = {}
         self.connections: dict[str, Connection] = {}
-        self.subscriptions: dict[tuple[str, str], Subscription] = {}
+        self.subscriptions = Subscriptions()
         self.changed_sessions: set[str] = set()
         self.changed_connections: set[str] = set()
-        self.changed_subscriptions: set[tuple[str, str]] = set()
         self.left_edge: dict[str, str] = {}  # session -> its edge before the fold, if it got another connection
         self.removed: set[str] = set()  # sessions that another one has absorbed, or that were erased
         self.removed_connections: set[str] = set()  # erased, with their subscriptions and timelines
@@ -70,7 +69,6 @@ class State:
         self._opened: dict[str, list[tuple[int, str]]] = {}  # lineage -> (opened_at, session)
         self._resuming: dict[str, set[str]] = defaultdict(set)  # session -> its connections that do not bear its name
         self._unsettled: dict[str, set[str]] = defaultdict(set)  # instance -> connections that are open, or were lost
-        self._open_channels: dict[str, set[str]] = {}  # connection -> of subscriptions without an end
 
     # --- adding rows ----------------------------------------------------------------------------------------------
 
@@ -99,19 +97,6 @@ class State:
             if row.closed_at is None or row.was_lost:
                 self._unsettled[row.instance].add(id_)
 
-    def put_subscription(self, row: Subscription) -> None:
-        """Adds a subscription, or replaces the one of the same connection and channel."""
-        connection, channel = row.connection, row.channel
-        self.subscriptions[connection, channel] = row
-        channels = self._open_channels.get(connection)
-        if row.until is not None:
-            if channels is not None:
-                channels.discard(channel)
-        elif channels is None:
-            self._open_channels[connection] = {channel}
-        else:
-            channels.add(channel)
-
     def put_erasure(self, digest: str, at: int) -> None:
         """Adds that a user was erased up to `at`."""
         self.erased.append((digest, at))
@@ -138,10 +123,6 @@ class State:
     def unsettled(self, instance: str) -> list[Connection]:
         """The connections of an edge process that are open, or closed only because it is thought to be lost."""
         return [self.connections[name] for name in self._unsettled.get(instance, ())]
-
-    def open_channels(self, connection: str) -> Collection[str]:
-        """The channels of the subscriptions of a connection that have not ended by themselves."""
-        return self._open_channels.get(connection, ())
 
     def longest_away(self, lineage: str, at: int) -> Session | None:
         """Of the sessions of this lineage that may be continued at `at`, the one that has been away for longest. One
@@ -188,14 +169,6 @@ class State:
             self._unsettled[row.instance].discard(id_)
         self.changed_connections.add(id_)
 
-    def end_subscription(self, row: Subscription, at: int) -> None:
-        """Ends a subscription by itself, at `at`."""
-        row.until = at
-        channels = self._open_channels[row.connection]
-        channels.discard(row.channel)
-        if not channels:
-            del self._open_channels[row.connection]
-
     def remove(self, rows: Iterable[Session]) -> None:
         """Removes sessions with their connections and subscriptions."""
         gone: set[str] = set()
@@ -208,10 +181,7 @@ class State:
             self._forget(row.id)
         for name in gone:
             self._unsettled[self.connections.pop(name).instance].discard(name)
-            self._open_channels.pop(name, None)
-        for key in [key for key in self.subscriptions if key[0] in gone]:
-            del self.subscriptions[key]
-            self.changed_subscriptions.discard(key)
+        self.subscriptions.remove(gone)
         self.changed_connections -= gone
         self.removed_connections |= gone
 

@@ -17,6 +17,8 @@ CONNECTION_COLUMNS: Final = (
     "id, session_id, edge, instance, opened_at, closed_at, close_code, close_reason, close_by, client_version, address"
 )
 SUBSCRIPTION_COLUMNS: Final = "connection, channel, opened_at, since, until, recovered"
+END: Final = "COALESCE(until, 'infinity')"
+"""When a subscription ended by itself; in the words of the index of connections, which has one order for all."""
 
 # --- position ---------------------------------------------------------------------------------------------------------
 

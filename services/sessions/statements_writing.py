@@ -81,7 +81,7 @@ WRITE_SUBSCRIPTIONS: Final = _upsert(
     f"""
 INSERT INTO subscriptions ({SUBSCRIPTION_COLUMNS})
 SELECT * FROM {{rows}}
-ON CONFLICT (connection, channel, opened_at) DO UPDATE SET since = excluded.since, until = excluded.until,
+ON CONFLICT (channel, since, connection, opened_at) DO UPDATE SET until = excluded.until,
     recovered = excluded.recovered""",
 )
 

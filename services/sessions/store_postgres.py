@@ -242,6 +242,7 @@ class PostgresStore:
         self._stored = 0
         if time.monotonic() >= self._load_at and not await load_living(database, rows, self._max_resident // 2):
             self._load_at = time.monotonic() + _AGAIN_AFTER_S
+            rows = await self._begun(database, position, generation)
         return rows
 
     async def _begun(self, database: Database, position: Position, generation: int) -> Resident:

@@ -12,11 +12,22 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Identity, Index, Integer, LargeBinary, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    text,
+)
 from sqlmodel import Field, SQLModel
 
 from services.sessions import lengths
-from services.sessions.statements import DIGEST
+from services.sessions.statements import DIGEST, END
 from services.sessions.table_columns import (
     by_time,
     count_column,
@@ -133,16 +144,22 @@ class ConnectionRow(SQLModel, table=True):
 
 
 class SubscriptionRow(SQLModel, table=True):
-    """The latest subscription of a connection to a channel: the table of `rows.Subscription`."""
+    """A stay of a connection in a channel: the table of `rows.Subscription`.
+
+    The primary key has who was in a channel in the order of time, and until when. By connection, those that have not
+    ended come last: they are found without reading what came before, however often a client went from channel to
+    channel. A row that ends gets new entries in both: its page, which was copied full, has no room for it anyway.
+    """
 
     __tablename__ = "subscriptions"
     __table_args__ = (
-        Index("subscriptions_by_channel", "channel", "since", postgresql_include=["connection", "opened_at"]),
+        PrimaryKeyConstraint("channel", "since", "connection", "opened_at", postgresql_include=["until"]),
+        Index("subscriptions_by_connection", "connection", text(END)),
         by_time("opened_at"),
     )
-    connection: str = text_column(primary_key=True)
-    channel: str = text_column(primary_key=True)
-    opened_at: datetime = time_column(primary_key=True)
+    connection: str = text_column()
+    channel: str = text_column()
+    opened_at: datetime = time_column()
     since: datetime = time_column()
     until: datetime | None = time_column(nullable=True)
     recovered: bool | None = None

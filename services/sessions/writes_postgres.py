@@ -18,9 +18,6 @@ from services.sessions import statements_writing as sql
 from services.sessions.resident import Resident
 from services.sessions.rows_postgres import arguments, moment
 
-K = TypeVar("K", str, tuple[str, str])
-"""The key of a row."""
-
 V = TypeVar("V")
 
 C = TypeVar("C", bound=tuple[Any, ...])
@@ -57,7 +54,7 @@ async def writes_of(state: Resident, copying: bool) -> list[Write]:
 
 
 def _writes(state: Resident, copying: bool) -> Iterator[Write]:
-    known, known_subscriptions = state.known, state.known_subscriptions
+    known = state.known
     if state.removed:
         yield _executes(sql.REMOVE_SESSIONS, [list(state.removed)])
     if state.removed_connections:
@@ -67,14 +64,12 @@ def _writes(state: Resident, copying: bool) -> Iterator[Write]:
     yield from _split(
         _CONNECTIONS, state.changed_connections, known, state.connections, rows.values_of_connection, copying
     )
-    yield from _split(
-        _SUBSCRIPTIONS,
-        state.changed_subscriptions,
-        known_subscriptions,
-        state.subscriptions,
-        rows.values_of_subscription,
-        copying,
-    )
+    added, changed = state.subscriptions.added, state.subscriptions.changed
+    if added and copying:
+        yield _copies(_SUBSCRIPTIONS, [rows.values_of_subscription(row) for row in added.values()])
+    else:
+        changed = added | changed
+    yield from _upserts(_SUBSCRIPTIONS.upsert, [rows.values_of_subscription(changed[key]) for key in sorted(changed)])
     told = [rows.values_of_timeline(entry) for entry in state.timeline.values()]
     if told and copying:
         yield _copies(_TIMELINE, told)
@@ -100,7 +95,12 @@ def _writes(state: Resident, copying: bool) -> Iterator[Write]:
 
 
 def _split(
-    table: _Table, changed: Set[K], known: Set[K], rows: Mapping[K, V], values: Callable[[V], Values], copying: bool
+    table: _Table,
+    changed: Set[str],
+    known: Set[str],
+    rows: Mapping[str, V],
+    values: Callable[[V], Values],
+    copying: bool,
 ) -> Iterator[Write]:
     """Copies the rows that are new, and upserts the others."""
     new = sorted(changed - known) if copying else []

@@ -9,7 +9,9 @@ from typing import Any
 from msgspec.json import encode
 
 from services.sessions.projection import NAMES
+from services.sessions.rows import Subscription
 from services.sessions.state import State
+from services.sessions.subscriptions import Key
 
 
 def rows_of(state: State, models: Iterable[str] = tuple(NAMES)) -> dict[str, Any]:
@@ -18,7 +20,7 @@ def rows_of(state: State, models: Iterable[str] = tuple(NAMES)) -> dict[str, Any
         (row.connection, row.number, encode(fact)) for row in state.timeline.values() for fact in row.facts
     )
     rows: dict[str, Any] = {
-        "sessions": (state.sessions, state.connections, state.subscriptions),
+        "sessions": (state.sessions, state.connections, subscriptions_of(state)),
         "timeline": timeline,
         "users": state.users,
         "channels": (state.channels, state.channel_hours),
@@ -28,6 +30,18 @@ def rows_of(state: State, models: Iterable[str] = tuple(NAMES)) -> dict[str, Any
         "edges": state.edges,
     }
     return {model: rows[model] for model in models}
+
+
+def subscriptions_of(state: State) -> dict[Key, Subscription]:
+    """All subscriptions, open or not."""
+    there = state.subscriptions
+    lasting = [row for by_channel in there.open.values() for row in by_channel.values()]
+    return {(row.connection, row.channel, row.since): row for row in [*there.ended.values(), *lasting]}
+
+
+def stays_of(state: State) -> list[tuple[str, str]]:
+    """The connection and channel of each subscription."""
+    return sorted((connection, channel) for connection, channel, _ in subscriptions_of(state))
 
 
 def _counted(counts: Counter[Any]) -> dict[Any, int]:

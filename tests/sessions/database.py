@@ -65,7 +65,9 @@ async def read_rows(url: str) -> State:
         for row in await rows_of("connections", sql.CONNECTION_COLUMNS):
             state.put_connection(connection_of(row))
         for row in await rows_of("subscriptions", sql.SUBSCRIPTION_COLUMNS):
-            state.put_subscription(subscription_of(row))
+            subscription = subscription_of(row)
+            assert subscription.until is not None or row["channel"] not in state.subscriptions.of(row["connection"])
+            state.subscriptions.put(subscription)
         for name, number, at, facts in await rows_of("timeline", writing.TIMELINE_COLUMNS):
             entry = state.timeline.setdefault((name, number), TimelineEntry(name, number, milliseconds(at), []))
             entry.facts.extend(_decode_facts(facts))  # two edges may write of a connection in batches of one number

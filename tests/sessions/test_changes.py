@@ -17,6 +17,7 @@ from services.sessions.changes import (
 from services.sessions.projection import fold
 from services.sessions.rows import Session, Subscription
 from services.sessions.state import State
+from tests.contract.session_rows import subscriptions_of
 
 
 class Story:
@@ -34,8 +35,8 @@ class Story:
                 state.put_session(session)
             for connection in self._rows.connections.values():
                 state.put_connection(connection)
-            for subscription in self._rows.subscriptions.values():
-                state.put_subscription(subscription)
+            for subscription in subscriptions_of(self._rows).values():
+                state.subscriptions.put(subscription)
         batches = [EventBatch(edge, f"i of {edge}", self._number, list(events))]
         self._rows = fold(state, batches)
         return changes_of(state, batches)
@@ -156,7 +157,7 @@ def test_a_commit_with_more_channels_than_are_told_is_not_told() -> None:
     for channels, is_told in ((MAX_CHANNELS, True), (MAX_CHANNELS + 1, False)):
         state = fold(State(60_000), [EventBatch("edge-1", "i", 1, [Opened(at=1, connection="a", user="ann")])])
         for number in range(channels):
-            state.put_subscription(Subscription("a", str(number), 1, 1))
+            state.subscriptions.put(Subscription("a", str(number), 1, 1))
         closes = [EventBatch("edge-1", "i", 2, [Closed(at=2, connection="a", code=1000)])]
         assert (changes_of(fold(state, closes), closes) is not None) == is_told
 

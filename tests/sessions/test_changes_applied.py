@@ -47,7 +47,7 @@ def listed(state: State, filter_: LiveFilter) -> Listed:
 def channels_of(state: State, session: str) -> set[str]:
     """The channels to which any connection of the session is subscribed."""
     connections = [state.connections[name] for name in state.connections_of(session)]
-    return {channel for one in connections if one.closed_at is None for channel in state.open_channels(one.id)}
+    return {channel for one in connections if one.closed_at is None for channel in state.subscriptions.of(one.id)}
 
 
 def session_in(event: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from services.chassis.postgres.pool import Pool
 from services.sessions.rows import MAX_TEXT
 from services.sessions.store import ORIGIN, Position
 from services.sessions.store_postgres import PostgresStore
+from tests.contract.session_rows import stays_of
 from tests.sessions.database import read_rows
 from tests.support.servers import Postgres
 
@@ -39,5 +40,5 @@ async def test_no_text_is_too_long_for_an_index(postgres: Postgres):
     async with Pool(postgres.url, 2) as pool:
         await PostgresStore(pool, 60_000).commit(ORIGIN, Position("e", 1), [batch])
     rows = await read_rows(postgres.url)
-    assert len(rows.sessions) == len(rows.connections) == len(rows.subscriptions) == len(rows.refusals) == 1
+    assert len(rows.sessions) == len(rows.connections) == len(stays_of(rows)) == len(rows.refusals) == 1
     assert len(rows.users) == len(rows.channels) == len(rows.edges) == 1

@@ -20,7 +20,7 @@ from services.sessions.retention_postgres import Retention
 from services.sessions.rows import WIDTHS
 from services.sessions.store import ORIGIN, Position
 from services.sessions.store_postgres import PostgresStore
-from tests.contract.session_rows import rows_of
+from tests.contract.session_rows import rows_of, stays_of
 from tests.sessions.database import execute, read_rows
 from tests.support.eventually import eventually
 from tests.support.servers import Postgres
@@ -119,7 +119,7 @@ async def test_outlived_ones_go_and_nothing_that_lives_is_lost(postgres: Postgre
     await retention.prune(later)
     rows = await read_rows(postgres.url)
     assert set(rows.sessions) == set(rows.connections) == {"open", "late"}
-    assert set(rows.subscriptions) == {("open", "news"), ("late", "news")}
+    assert stays_of(rows) == [("late", "news"), ("open", "news")]
     assert {entry.connection for entry in rows.timeline.values()} == {"open", "late"}
     assert {entry.number for entry in rows.timeline.values()} == {1, 2}
     assert await counts(postgres, "sessions") == {"sessions_default": 2}
@@ -149,7 +149,7 @@ async def test_one_that_many_sessions_outlive_stays_until_they_have_ended(
     await retention.prune(NOW)
     rows = await read_rows(postgres.url)
     assert set(rows.sessions) == set(rows.connections) == {"open", "late"}
-    assert set(rows.subscriptions) == {("open", "news"), ("late", "news")}
+    assert stays_of(rows) == [("late", "news"), ("open", "news")]
     assert {entry.connection for entry in rows.timeline.values()} == {"open", "late"}
     (kept,) = await counts(postgres, "sessions")
     assert kept != "sessions_default" and await counts(postgres, "sessions") == {kept: 2}

@@ -13,7 +13,7 @@ from proto.events import Closed, EdgeFound, EdgeLost, EventBatch, Opened, Sessio
 from services.sessions.projection import apply, fold
 from services.sessions.rows import EDGE_LOST_CODE, EDGE_LOST_REASON, Session
 from services.sessions.state import State
-from tests.contract.session_rows import rows_of
+from tests.contract.session_rows import rows_of, subscriptions_of
 from tests.sessions.stories import WINDOW_MS, long_story, shuffled, split, stories, tabs_of_two_edges
 
 
@@ -179,7 +179,7 @@ def test_a_late_fact_of_the_edge_replaces_the_guess():
     assert (only(state).ended_at, only(state).end_code, only(state).away_until) == (90, 1000, None)
 
 
-def test_subscriptions_keep_their_latest_stretch_and_facts_of_unknown_connections_are_counted():
+def test_subscriptions_end_once_and_facts_of_unknown_connections_are_counted():
     state = told(
         ann("c1", 0),
         Subscribed(at=1, connection="c1", channel="news"),
@@ -189,9 +189,29 @@ def test_subscriptions_keep_their_latest_stretch_and_facts_of_unknown_connection
         Subscribed(at=3, connection="nobody", channel="news"),
         Closed(at=3, connection="nobody", code=1000),
     )
-    assert (state.subscriptions["c1", "news"].since, state.subscriptions["c1", "news"].until) == (1, 2)
-    assert state.subscriptions["c1", "a\ufffdb"].recovered is False
+    stays = subscriptions_of(state)
+    assert stays["c1", "news", 1].until == 2
+    assert stays["c1", "a\ufffdb", 3].recovered is False
     assert state.unknown == 2
+
+
+def test_each_stay_in_a_channel_is_a_row_of_its_own():
+    def there(at: int) -> SessionEvent:
+        return Subscribed(at=at, connection="c1", channel="news")
+
+    def left(at: int) -> SessionEvent:
+        return Unsubscribed(at=at, connection="c1", channel="news")
+
+    for facts, stays in (
+        ([there(1), left(5), there(9)], [(1, 5), (9, None)]),
+        ([there(1), left(5), there(9), left(12)], [(1, 5), (9, 12)]),
+        ([there(1), there(1), left(5), left(5), there(9), there(1)], [(1, 5), (9, None)]),  # some are told again
+        ([there(1), there(9), left(12)], [(1, 9), (9, 12)]),  # that it left was not told
+        ([there(1), left(1), there(1)], [(1, None)]),  # within a millisecond
+        ([there(9), left(5)], [(9, 9)]),  # the clock was put back
+    ):
+        rows = subscriptions_of(told(ann("c1", 0), *facts)).values()
+        assert sorted((row.since, row.until) for row in rows) == stays, facts
 
 
 @pytest.mark.parametrize("seed", range(60))

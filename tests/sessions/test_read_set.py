@@ -14,7 +14,7 @@ from services.sessions.projection import fold
 from services.sessions.read_set import ReadSet, read_set_of
 from services.sessions.rows import Connection, Session
 from services.sessions.state import State
-from tests.contract.session_rows import rows_of
+from tests.contract.session_rows import rows_of, subscriptions_of
 from tests.sessions.stories import WINDOW_MS, long_story, split, stories
 
 
@@ -68,10 +68,11 @@ def loaded(whole: State, read_set: ReadSet) -> State:
         )
         soon = [key for key in away if key[0] < last]
         of_sessions([whole.sessions[id_] for _, id_ in soon + [key for key in away if key[0] >= last][:facts]])
-    open_ones, keys = read_set.whole(state), read_set.subscriptions(state)
-    for key, row in whole.subscriptions.items():
-        if key in keys or (row.connection in open_ones and row.until is None):
-            state.put_subscription(copy.copy(row))
+    open_ones, keys = read_set.whole(state) | read_set.closed(state), read_set.begun(state)
+    unsettled = {row.id for row in state.connections.values() if row.closed_at is None or row.was_lost}
+    for key, subscription in subscriptions_of(whole).items():
+        if key in keys or (subscription.connection in open_ones | unsettled and subscription.until is None):
+            state.subscriptions.put(copy.copy(subscription))
     state.channels = {name: copy.copy(whole.channels[name]) for name in read_set.channels(state) & {*whole.channels}}
     edges = read_set.instances() | {row.instance for row in state.connections.values()}
     state.edges = {name: copy.copy(whole.edges[name]) for name in edges & {*whole.edges}}
@@ -89,8 +90,9 @@ def is_enough(batches: list[EventBatch], cuts: list[int]) -> None:
             assert row == whole.sessions[name]
         for name, connection in part.connections.items():
             assert connection == whole.connections[name]
-        for key, subscription in part.subscriptions.items():
-            assert subscription == whole.subscriptions[key]
+        there = subscriptions_of(whole)
+        for key, subscription in subscriptions_of(part).items():
+            assert subscription == there[key]
         for name, channel in part.channels.items():
             assert channel == whole.channels[name]
         for name, edge in part.edges.items():
@@ -102,7 +104,10 @@ def changes(part: State, whole: State) -> None:
     """What the two folds of the same facts changed and added, is the same."""
     assert part.changed_sessions == whole.changed_sessions
     assert part.changed_connections == whole.changed_connections
-    assert part.changed_subscriptions == whole.changed_subscriptions
+    assert (part.subscriptions.added, part.subscriptions.changed) == (
+        whole.subscriptions.added,
+        whole.subscriptions.changed,
+    )
     assert (part.changed_channels, part.changed_edges) == (whole.changed_channels, whole.changed_edges)
     assert part.removed <= whole.removed
     added = ("timeline", "users", "drops", "versions", "refusals")
@@ -111,7 +116,8 @@ def changes(part: State, whole: State) -> None:
     for changed in (
         whole.changed_sessions,
         whole.changed_connections,
-        whole.changed_subscriptions,
+        whole.subscriptions.added,
+        whole.subscriptions.changed,
         whole.changed_channels,
         whole.changed_edges,
         whole.removed,

@@ -18,6 +18,7 @@ from services.sessions.privacy.progress import unwatched
 from services.sessions.retention_postgres import Retention
 from services.sessions.store import ORIGIN, Position, StoreAway
 from services.sessions.store_postgres import PostgresStore
+from tests.contract.session_rows import stays_of
 from tests.sessions.database import execute, read_archive, read_rows
 from tests.support.servers import Postgres
 
@@ -58,7 +59,7 @@ async def test_old_ended_sessions_go_with_their_parts(postgres: Postgres):
         assert await PostgresStore(pool, 60_000).last_number("i1") == 1, "its writer wrote a moment ago"
     kept = await read_rows(postgres.url)
     assert set(kept.sessions) == set(kept.connections) == {"late", "open"}
-    assert set(kept.subscriptions) == {("open", "news")}
+    assert stays_of(kept) == [("open", "news")]
 
 
 async def test_a_clock_that_is_wrong_removes_nothing(postgres: Postgres, caplog: pytest.LogCaptureFixture):

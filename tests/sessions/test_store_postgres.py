@@ -34,7 +34,7 @@ from services.sessions.resident import Resident
 from services.sessions.state import State
 from services.sessions.store import ORIGIN, FactsRefused, Outcome, Position, PositionConflict, Store, StoreAway
 from services.sessions.store_postgres import PostgresStore
-from tests.contract.session_rows import rows_of
+from tests.contract.session_rows import rows_of, stays_of, subscriptions_of
 from tests.contract.session_store import StoreContract, batch
 from tests.sessions.database import execute, read_archive, read_letters, read_rows
 from tests.sessions.rebuilding.shop import day
@@ -222,12 +222,12 @@ async def test_a_row_that_somebody_put_in_by_hand_is_overwritten(postgres: Postg
     opened = batch(1, Opened(at=1, connection="c1", user="ann"), Subscribed(at=2, connection="c1", channel="news"))
     database = await asyncpg.connect(postgres.url)
     await database.execute(
-        "INSERT INTO subscriptions VALUES ('c1', 'news', to_timestamp(0.001), to_timestamp(0), NULL, NULL)"
+        "INSERT INTO subscriptions VALUES ('c1', 'news', to_timestamp(0.001), to_timestamp(0.002), NULL, true)"
     )
     await database.close()
     assert (await postgres_store.commit(ORIGIN, Position("e", 1), [opened])).events == 2
     rows, wanted = await read_rows(postgres.url), fold(State(WINDOW_MS), [opened])
-    assert (rows.connections, rows.subscriptions) == (wanted.connections, wanted.subscriptions)
+    assert (rows.connections, subscriptions_of(rows)) == (wanted.connections, subscriptions_of(wanted))
 
 
 async def test_postgres_that_is_away_is_said_to_be_away(postgres: Postgres, postgres_store: PostgresStore):
@@ -306,7 +306,7 @@ async def test_rows_that_somebody_deleted_are_unknown_facts_at_most(
         assert isinstance(outcome, Outcome) and outcome.events == len(rest)
         unknown += outcome.unknown
         assert await postgres_store.open_instances() == set(), "what is left of it has ended"
-    assert (unknown > 0) == (table in ("sessions", "connections", "subscriptions"))
+    assert (unknown > 0) == (table in ("sessions", "connections"))
 
 
 async def test_a_session_of_the_future_does_not_hide_those_of_the_present(postgres: Postgres):
@@ -338,7 +338,7 @@ async def test_a_session_that_goes_on_is_loaded_without_the_connections_that_are
             assert await load_living(database, rows, 10)
         assert set(rows.sessions) == {"c0", "c5"}
         assert set(rows.connections) == {"c4", "c5"}
-        assert set(rows.subscriptions) == {("c4", "news")}
+        assert stays_of(rows) == [("c4", "news")]
 
 
 async def test_a_session_of_which_memory_has_a_part_is_absorbed_and_erased_whole(

@@ -20,7 +20,7 @@ from services.sessions.state import State
 from services.sessions.store import Position
 from services.sessions.store_postgres import PostgresStore
 from services.sessions.values import WATCH_WRITER
-from tests.contract.session_rows import rows_of
+from tests.contract.session_rows import rows_of, subscriptions_of
 from tests.sessions.database import execute, read_rows
 from tests.support.servers import Postgres
 
@@ -98,7 +98,7 @@ async def store_as_before(url: str, state: State) -> None:
             "subscriptions",
             records=[
                 (one.connection, one.channel, at(one.since), at(one.until), one.recovered)
-                for one in state.subscriptions.values()
+                for one in subscriptions_of(state).values()
             ],
         )
         writers = {batch.instance: batch for batch in OLD}

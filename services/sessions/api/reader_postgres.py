@@ -17,6 +17,7 @@ from services.sessions.api.sessions_sql import COLUMNS, MAX_NAMES, NAMES, Found,
 from services.sessions.api.views import ConnectionView, SessionDetail, SessionView, SubscriptionView
 from services.sessions.queries.places import Place
 from services.sessions.queries.reaches import EVER, REACHES, before
+from services.sessions.statements import END
 
 MAX_PARTS: Final = 1000
 """Connections, and subscriptions, in one answer."""
@@ -36,8 +37,9 @@ WHERE session_id = $1 AND opened_at >= $3::timestamptz - '24:00:00'::interval
 ORDER BY opened_at DESC, id DESC LIMIT $2"""
 
 # A subscription without an end of its own ended with its connection. They are looked up connection by connection: a
-# join would be one with all subscriptions that there are, where PostgreSQL guesses wrong (ten million: 3 s).
-_SUBSCRIPTIONS: Final = """
+# join would be one with all subscriptions that there are, where PostgreSQL guesses wrong (ten million: 3 s). Of very
+# many of a connection those are read that ended last, or have not ended: the index has them in this order.
+_SUBSCRIPTIONS: Final = f"""
 SELECT s.connection, s.channel, s.since, COALESCE(s.until, c.closed_at) AS until, s.recovered
 FROM (
     SELECT id, opened_at, closed_at FROM connections
@@ -45,7 +47,7 @@ FROM (
     ORDER BY opened_at DESC, id DESC LIMIT $2
 ) AS c CROSS JOIN LATERAL (
     SELECT connection, channel, since, until, recovered FROM subscriptions
-    WHERE connection = c.id AND opened_at = c.opened_at ORDER BY since DESC, channel LIMIT $2
+    WHERE connection = c.id AND opened_at = c.opened_at ORDER BY {END} DESC LIMIT $2
 ) AS s
 ORDER BY s.since DESC, s.connection, s.channel LIMIT $2"""
 

@@ -15,6 +15,7 @@ from services.sessions.api.filters import Filters
 from services.sessions.lengths import LENGTHS, STILL_THERE, there_at
 from services.sessions.queries.channel_presence_sql import present_in_channel
 from services.sessions.queries.places import Place
+from services.sessions.statements import END
 from services.sessions.values import after_prefix
 
 STATE: Final = """CASE WHEN ended_at IS NULL THEN 'open' WHEN away_until > now() THEN 'away' ELSE 'ended' END"""
@@ -208,7 +209,7 @@ def _of_channel(filters: Filters, bound: Bound) -> str:
         since = f" AND u.since >= {begin} AND u.opened_at >= {begin} AND c.opened_at >= {begin}"
     if filters.at is not None:
         moment = bound(filters.at)
-        at = f" AND u.since <= {moment} AND (u.until IS NULL OR u.until > {moment}) AND {_open_at(filters, bound)}"
+        at = f" AND u.since <= {moment} AND {END} > {moment} AND {_open_at(filters, bound)}"
     return (
         "FROM subscriptions u JOIN connections c ON c.id = u.connection AND c.opened_at = u.opened_at "
         f"WHERE u.channel = {bound(filters.channel)}{since}{at}"

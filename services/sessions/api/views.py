@@ -51,7 +51,7 @@ class ConnectionView(Struct, kw_only=True):
 
 
 class SubscriptionView(Struct, kw_only=True):
-    """The latest subscription of a connection to a channel. `recovered` is null if it did not ask for recovery."""
+    """A stay of a connection in a channel. `recovered` is null if it did not ask for recovery."""
 
     connection: str
     channel: str

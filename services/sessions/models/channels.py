@@ -23,13 +23,13 @@ def unsubscribed(state: State, connection: Connection, channel: str, at: int) ->
 
 def closed(state: State, connection: Connection, at: int) -> None:
     """An open connection closes, and is no longer in any channel."""
-    for channel in state.open_channels(connection.id):
+    for channel in state.subscriptions.of(connection.id):
         _change(state, channel, -1, at)
 
 
 def reopened(state: State, connection: Connection, at: int) -> None:
     """A closed connection was open all the time."""
-    for channel in state.open_channels(connection.id):
+    for channel in state.subscriptions.of(connection.id):
         _change(state, channel, 1, at)
 
 

@@ -78,27 +78,23 @@ def reopened(state: State, connection: Connection) -> None:
 
 
 def subscribed(state: State, event: Subscribed, connection: Connection, channel: str, at: int) -> bool | None:
-    """Whether a subscription began; False if there is one already, and only its row is new; None if the fact is told
-    again, and nothing changed."""
-    name = connection.id
-    key = name, channel
-    before = state.subscriptions.get(key)
-    if before is not None and before.since == at and before.until != at:
+    """Whether the connection is in the channel by it; False if it was there already, and only the row is new; None if
+    the fact is told again, and nothing changed."""
+    name, subscriptions = connection.id, state.subscriptions
+    if subscriptions.is_known(name, channel, at):
         return None
-    state.put_subscription(Subscription(name, channel, connection.opened_at, at, None, event.recovered))
-    state.changed_subscriptions.add(key)
-    return before is None or before.until is not None
+    before = subscriptions.of(name).get(channel)
+    if before is not None:
+        subscriptions.end(before, at)  # at the latest: when it ended was not told
+    subscriptions.begin(Subscription(name, channel, connection.opened_at, at, None, event.recovered))
+    return before is None
 
 
 def unsubscribed(state: State, name: str, channel: str, at: int) -> bool:
-    """Whether the connection `name` was subscribed, so that a subscription of it ended."""
-    key = name, channel
-    row = state.subscriptions.get(key)
+    """Whether the connection `name` was subscribed, so that a subscription of it ended. If not, the fact is told again,
+    or its subscription never was."""
+    row = state.subscriptions.of(name).get(channel)
     if row is None:
-        state.unknown += 1
         return False
-    if row.until is not None:
-        return False
-    state.end_subscription(row, at)
-    state.changed_subscriptions.add(key)
+    state.subscriptions.end(row, at)
     return True

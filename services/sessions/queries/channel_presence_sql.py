@@ -13,9 +13,10 @@ def present_in_channel(at: str, edge: str, channel: str, after: str, columns: st
     on this edge (NULL: any), and were opened after `after`. All are SQL of values.
 
     They are looked up one by one from the channel's index, which has the connections: PostgreSQL guesses wrong how to
-    join tables of millions. Most who subscribed more than an hour before are gone. Those who are not have connections
-    that lasted longer, which an index has, in the order of time as the subscriptions: few of its pages are read, and
-    nothing of the others.
+    join tables of millions. It has the ends of subscriptions, too: of a connection that was in the channel several
+    times, at most one is looked up. Most who subscribed more than an hour before are gone. Those who are not have
+    connections that lasted longer, which an index has, in the order of time as the subscriptions: few of its pages are
+    read, and nothing of the others.
 
     The session of a connection that bears its name began with it. Of connections that overlap the last one carries it.
     An edge whose clock is behind may have a connection of a session before its beginning.
@@ -38,7 +39,7 @@ SELECT c.* FROM (
 SELECT c.* FROM (
     SELECT connection, opened_at FROM subscriptions
     WHERE channel = {channel} AND since > {since} AND since <= {hour_before}
-        AND opened_at > {since} AND opened_at <= {hour_before}
+        AND opened_at > {since} AND opened_at <= {hour_before} AND {still_subscribed}
 ) AS u CROSS JOIN LATERAL (
     SELECT id, opened_at FROM connections
     WHERE opened_at = u.opened_at AND id = u.connection AND opened_at > {since} AND opened_at <= {hour_before}
@@ -46,10 +47,7 @@ SELECT c.* FROM (
     OFFSET 0
 ) AS lasting CROSS JOIN LATERAL (
     SELECT * FROM connections WHERE id = lasting.id AND opened_at = lasting.opened_at OFFSET 0
-) AS c
-WHERE EXISTS (
-    SELECT FROM subscriptions WHERE connection = c.id AND channel = {channel} AND opened_at = c.opened_at
-        AND since <= {at} AND {still_subscribed} OFFSET 0))"""
+) AS c)"""
     return " UNION ALL ".join(
         f"""
 SELECT {columns}

@@ -12,6 +12,7 @@ from services.sessions.lengths import there_at
 from services.sessions.queries.channel_presence_postgres import in_channel
 from services.sessions.queries.channel_presence_sql import IN_CHANNEL
 from services.sessions.queries.reaches import EVER, REACHES, before
+from services.sessions.statements import END
 from services.sessions.values import identity, text
 
 SHOWN_CHANNELS: Final = 100
@@ -36,7 +37,7 @@ _IN_CHANNEL: Final = f"""
 WHERE $3::text IS NULL OR EXISTS (
     SELECT FROM subscriptions u WHERE u.connection = c.id AND u.channel = $3 AND u.opened_at = c.opened_at
         AND u.opened_at > {_A_DAY_BEFORE} AND u.opened_at <= $1
-        AND u.since <= $1 AND (u.until IS NULL OR u.until > $1))"""
+        AND u.since <= $1 AND {END} > $1)"""
 
 _FIELDS: Final = "s.id, s.user_id, s.session_key, s.client_name, c.client_version, c.address, s.opened_at, s.ended_at"
 
@@ -57,8 +58,7 @@ FROM present p CROSS JOIN LATERAL (
     SELECT coalesce((array_agg(channel ORDER BY channel))[:{SHOWN_CHANNELS}], '{{}}') AS channels,
         count(*) AS channel_count
     FROM subscriptions WHERE connection = p.connection AND opened_at = p.connected_at
-        AND opened_at > {_A_DAY_BEFORE} AND opened_at <= $1 AND since <= $1
-        AND (until IS NULL OR until > $1)
+        AND opened_at > {_A_DAY_BEFORE} AND opened_at <= $1 AND since <= $1 AND {END} > $1
 ) AS u ORDER BY p.opened_at DESC, p.id DESC"""
 
 _BRANCHES: Final = " UNION ALL ".join(map(_branch, there_at("$1")))
@@ -76,11 +76,7 @@ _OF_CHANNEL: Final = f"WITH present AS (SELECT * FROM ({IN_CHANNEL}) AS s {_NEWE
 
 class PresentSession(Struct):
     """A session that was connected: by which connection since when, from which address, on which edge; and where it was
-    subscribed.
-
-    Of a channel to which a connection has subscribed several times only the last time is known. `ended_at` is None if
-    it is still there.
-    """
+    subscribed. `ended_at` is None if it is still there."""
 
     id: str
     user: str

@@ -12,6 +12,7 @@ from services.sessions.lengths import there_at
 from services.sessions.queries.channel_presence_sql import present_in_channel
 from services.sessions.queries.channel_subscriptions_postgres import MANY, before_the_newest
 from services.sessions.queries.reaches import EVER
+from services.sessions.statements import END
 from services.sessions.values import text
 
 PresentBy = Literal["user", "address", "version", "edge"]
@@ -53,10 +54,10 @@ present AS (
 _HOW_MANY_OF_ALL: Final = "(SELECT count(*) FROM there)"
 
 # Of a channel with too many subscriptions: it is looked for in each session that was there.
-_SUBSCRIBED: Final = """
+_SUBSCRIBED: Final = f"""
 WHERE EXISTS (
     SELECT FROM subscriptions WHERE connection = present.connection AND opened_at = present.opened_at
-        AND channel = $3 AND since <= $1 AND (until IS NULL OR until > $1) OFFSET 0)"""
+        AND channel = $3 AND since <= $1 AND {END} > $1 OFFSET 0)"""
 
 _THOSE_IN_CHANNEL: Final = present_in_channel("$1", "$2", "$3", f"'{EVER:%Y-%m-%d}'")
 _IN_CHANNEL: Final = f"present AS ({_THOSE_IN_CHANNEL})"

@@ -33,7 +33,7 @@ MODELS: Final[Mapping[str, tuple[ModelTable, ...]]] = {
     "sessions": (
         ModelTable("sessions", ("id", "opened_at"), "opened_at"),
         ModelTable("connections", ("id", "opened_at"), "opened_at"),
-        ModelTable("subscriptions", ("connection", "channel", "opened_at"), "opened_at"),
+        ModelTable("subscriptions", ("connection", "channel", "since", "opened_at"), "opened_at"),
     ),
     "timeline": (ModelTable("timeline", ("connection", "number", "at"), "at"),),
     "users": (ModelTable("user_devices", ("user_id", "session_key", "client_name", "client_version"), "first_seen"),),

@@ -9,13 +9,14 @@ from proto.events import Erased, EventBatch, Refused
 from services.sessions.rows import WIDTHS, DropKey, OpeningKey, RefusalKey
 from services.sessions.state import State
 from services.sessions.values import text, time_of
+from tests.contract.session_rows import subscriptions_of
 
 
 def subscribers(state: State) -> Counter[str]:
     """By channel: subscriptions without an end, of open connections."""
     return Counter(
         row.channel
-        for row in state.subscriptions.values()
+        for row in subscriptions_of(state).values()
         if row.until is None and state.connections[row.connection].closed_at is None
     )
 

@@ -40,7 +40,7 @@ def test_what_changed_nothing_and_what_is_about_nobody_is_not_noted():
     )
     facts = [fact for entry in state.timeline.values() for fact in entry.facts]
     assert facts == [ann("c1", 5), closed, CaughtUp(at=10, connection="c1", lagged_ms=3)]
-    assert state.unknown == 2
+    assert state.unknown == 1
 
 
 def test_facts_of_a_batch_that_come_later_are_added():

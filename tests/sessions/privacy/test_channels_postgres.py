@@ -14,6 +14,7 @@ from services.sessions.projection import fold
 from services.sessions.state import State
 from services.sessions.store import ORIGIN, Position
 from services.sessions.store_postgres import PostgresStore
+from tests.contract.session_rows import stays_of
 from tests.sessions.database import read_rows
 from tests.sessions.privacy.stores import found_in_postgres
 from tests.support.servers import Postgres
@@ -75,5 +76,5 @@ async def test_what_came_after_the_erasure_stays(postgres: Postgres) -> None:
             own, about = OwnChannels(person), Connections(person, set())
             await own.erase(database, await own.names(database, about), UNTIL, about)
     there = await read_rows(postgres.url)
-    assert [key for key in there.subscriptions if key[1] == OWN] == [("c6", OWN)]
+    assert [key for key in stays_of(there) if key[1] == OWN] == [("c6", OWN)]
     assert [fact for (name, _), entry in there.timeline.items() if name == "c6" for fact in entry.facts] == LATER

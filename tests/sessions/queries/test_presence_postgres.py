@@ -111,9 +111,16 @@ async def test_a_channel_is_searched_by_its_size_and_the_answer_is_the_same(
     ):
         subscription = Subscription(name, "news", THEN + began, THEN + since, None if until is None else THEN + until)
         await insert(postgres.url, *stay(name, began, ended), subscription)
+    for name, began, stays in (  # of each: several times in the channel
+        ("back", -31 * DAY, [(-9 * DAY, -2 * HOUR), (-HOUR + 1, -MINUTE), (-1, None)]),
+        ("back-early", -32 * DAY, [(-31 * DAY, -9 * DAY), (-8 * DAY, MINUTE), (2 * MINUTE, None)]),
+        ("between", -33 * DAY, [(-9 * DAY, -2 * HOUR), (-HOUR, -MINUTE), (1, None)]),
+    ):
+        rows = [Subscription(name, "news", THEN + began, THEN + at, end and THEN + end) for at, end in stays]
+        await insert(postgres.url, *stay(name, began, None), *rows)
     await insert(postgres.url, *stay("other", -MINUTE, None), Subscription("other", "chat", THEN - MINUTE, THEN - 1))
     found = [one.id for one in (await ask(postgres, channel="news")).sessions]
-    assert found == ["new0", "new1", "new2", "day", "old", "older"]
+    assert found == ["new0", "new1", "new2", "day", "old", "older", "back", "back-early"]
     newest = await ask(postgres, limit=2, channel="news")
     assert [one.id for one in newest.sessions] == ["new0", "new1"] and newest.more
 

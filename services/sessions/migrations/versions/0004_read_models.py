@@ -82,9 +82,9 @@ CREATE TABLE subscriptions (
     since TIMESTAMP WITH TIME ZONE NOT NULL,
     until TIMESTAMP WITH TIME ZONE,
     recovered BOOLEAN,
-    PRIMARY KEY (connection, channel, opened_at)
+    PRIMARY KEY (channel, since, connection, opened_at) INCLUDE (until)
 ) PARTITION BY RANGE (opened_at);
-CREATE INDEX subscriptions_by_channel ON subscriptions (channel, since) INCLUDE (connection, opened_at);
+CREATE INDEX subscriptions_by_connection ON subscriptions (connection, COALESCE(until, 'infinity'));
 
 CREATE TABLE timeline (
     connection TEXT COLLATE "C" NOT NULL,
