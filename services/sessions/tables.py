@@ -180,7 +180,7 @@ class UserDeviceRow(SQLModel, table=True):
     """A device of a user: the table of `rows.UserDevice`."""
 
     __tablename__ = "user_devices"
-    __table_args__ = (Index("user_devices_by_time", "last_seen", postgresql_include=["user_id"]),)
+    __table_args__ = (Index("user_devices_by_time", "last_seen"),)
     user_id: str = text_column(primary_key=True)
     session_key: str = text_column(primary_key=True)
     client_name: str = text_column(primary_key=True)

@@ -28,7 +28,8 @@ from services.sessions.privacy.person import Person
 from services.sessions.privacy.rewriting import Connections
 from services.sessions.privacy.tables_postgres import Tables
 from services.sessions.queries.periods import DAY_S, Period
-from services.sessions.queries.places import RefusalPlace, UserPlace
+from services.sessions.queries.places import Place, RefusalPlace, UserPlace
+from services.sessions.queries.presence_postgres import Presence
 from services.sessions.queries.present_counts_postgres import PresenceCounts
 from services.sessions.queries.refusals_postgres import RefusalCounts
 from services.sessions.queries.users_postgres import Users
@@ -93,6 +94,7 @@ def of_filters(pool: ExplainingPool, chance: Chance) -> list[Question]:
     refusals = RefusalCounts(pool)
     then = chance.moment()
     hour, month = Period(then, then + timedelta(hours=1)), chance.month()
+    earlier = Place(then - timedelta(minutes=5), "m")
     filters = {
         "all": Filters(),
         "open": Filters(state="open"),
@@ -121,6 +123,10 @@ def of_filters(pool: ExplainingPool, chance: Chance) -> list[Question]:
         *(
             Question(f"counts by {group}", partial(counts.ask, which, group, DAY_S, period))
             for group, (which, period) in counted.items()
+        ),
+        *(
+            Question(f"who, a later page of {which}", partial(Presence(pool).at, then, 100, **which, after=earlier))
+            for which in ({}, {"edge": "edge-3"}, {"channel": "chat:7"}, {"user": chance.user()})
         ),
         Question("users, a later page", partial(Users(pool).seen, month, 101, UserPlace(then, "u"))),
         Question("users who stayed", partial(Users(pool).seen, hour, 101, UserPlace(then - timedelta(seconds=1), "u"))),

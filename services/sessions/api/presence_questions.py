@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final, get_args
 
+from services.sessions.api.model_views import PresentView
 from services.sessions.api.parameters import (
     AT,
     CHANNEL,
@@ -20,9 +21,9 @@ from services.sessions.api.parameters import (
     Values,
     one_of,
 )
-from services.sessions.api.questions import Question
+from services.sessions.api.questions import PAGED, Question
 from services.sessions.queries.periods import Period
-from services.sessions.queries.presence_postgres import Presence, Present
+from services.sessions.queries.presence_postgres import Presence
 from services.sessions.queries.present_counts_postgres import PresenceCounts, PresentBy, PresentCounts
 from services.sessions.queries.user_story_postgres import UserStories, UserStory
 
@@ -55,8 +56,8 @@ class PresenceQuestions:
                 "who",
                 "/who",
                 "List who was connected at a moment, by default now, where, and in which channels",
-                (AT, USER, CHANNEL, EDGE, LIMIT),
-                Present,
+                (AT, USER, CHANNEL, EDGE, *PAGED),
+                PresentView,
                 self._who,
                 narrower=_narrower,
                 of_a_moment=True,
@@ -83,9 +84,10 @@ class PresenceQuestions:
             ),
         )
 
-    async def _who(self, values: Values) -> Present:
+    async def _who(self, values: Values) -> PresentView:
         filters = {name: values.get(name) for name in ("user", "channel", "edge")}
-        return await self._presence.at(values["at"], values.get("limit", DEFAULT_LIMIT), **filters)
+        limit = values.get("limit", DEFAULT_LIMIT)
+        return PresentView.of(await self._presence.at(values["at"], limit, **filters, after=values.get("cursor")))
 
     async def _counted(self, values: Values) -> PresentCounts:
         filters = {name: values.get(name) for name in ("channel", "edge")}

@@ -11,6 +11,7 @@ from services.chassis.postgres.pool import Database, Pool
 from services.sessions.lengths import there_at
 from services.sessions.queries.channel_presence_postgres import in_channel
 from services.sessions.queries.channel_presence_sql import IN_CHANNEL
+from services.sessions.queries.places import Place
 from services.sessions.queries.reaches import EVER, REACHES, before
 from services.sessions.statements import END
 from services.sessions.values import identity, text
@@ -45,10 +46,16 @@ _FIELDS: Final = "s.id, s.user_id, s.session_key, s.client_name, c.client_versio
 _NEWEST: Final = "ORDER BY s.opened_at DESC, s.id DESC LIMIT $5"
 
 
+def _after(at: str, id_: str) -> str:
+    """The condition for sessions `s` from a place on, in the words of their indexes. Both are SQL of values."""
+    return f"s.opened_at <= {at} AND (s.opened_at, s.id) < ({at}, {id_})"
+
+
 def _branch(condition: str) -> str:
     return f"""(
 SELECT {_FIELDS}, c.id AS connection, c.edge, c.instance, c.opened_at AS connected_at
-FROM (SELECT * FROM sessions WHERE opened_at <= $1 AND opened_at > $4 AND {condition}) AS s {_CARRIED} {_IN_CHANNEL}
+FROM (SELECT * FROM sessions AS s WHERE opened_at <= $1 AND opened_at > $4 AND {condition}) AS s
+{_CARRIED} {_IN_CHANNEL}
 {_NEWEST})"""
 
 
@@ -61,17 +68,29 @@ FROM present p CROSS JOIN LATERAL (
         AND opened_at > {_A_DAY_BEFORE} AND opened_at <= $1 AND since <= $1 AND {END} > $1
 ) AS u ORDER BY p.opened_at DESC, p.id DESC"""
 
-_BRANCHES: Final = " UNION ALL ".join(map(_branch, there_at("$1")))
-_ALL: Final = f"""
+
+def _all(after: str) -> str:
+    branches = " UNION ALL ".join(_branch(condition + after) for condition in there_at("$1"))
+    return f"""
 WITH present AS (
-    SELECT * FROM ({_BRANCHES}) AS found ORDER BY opened_at DESC, id DESC LIMIT $5)
+    SELECT * FROM ({branches}) AS found ORDER BY opened_at DESC, id DESC LIMIT $5)
 {_CHANNELS}"""
 
-_OF_USER: Final = f"""
-WITH present AS {_branch("user_id = $6 AND (ended_at IS NULL OR ended_at > $1)")}
+
+def _of_user(after: str) -> str:
+    return f"""
+WITH present AS {_branch("user_id = $6 AND (ended_at IS NULL OR ended_at > $1)" + after)}
 {_CHANNELS}"""
 
-_OF_CHANNEL: Final = f"WITH present AS (SELECT * FROM ({IN_CHANNEL}) AS s {_NEWEST}) {_CHANNELS}"
+
+def _of_channel(after: str) -> str:
+    return f"WITH present AS (SELECT * FROM ({IN_CHANNEL}) AS s WHERE true {after} {_NEWEST}) {_CHANNELS}"
+
+
+# Each for the first page, and for one after a place, whose values are the last parameters.
+_ALL: Final = _all(""), _all(f" AND {_after('$6', '$7')}")
+_OF_USER: Final = _of_user(""), _of_user(f" AND {_after('$7', '$8')}")
+_OF_CHANNEL: Final = _of_channel(""), _of_channel(f" AND {_after('$6', '$7')}")
 
 
 class PresentSession(Struct):
@@ -116,29 +135,43 @@ class Presence:
         user: str | None = None,
         channel: str | None = None,
         edge: str | None = None,
+        after: Place | None = None,
     ) -> Present:
-        """Up to `limit` sessions that were connected at this moment and satisfy all conditions (None: no condition)."""
+        """Up to `limit` sessions that were connected at this moment and satisfy all conditions (None: no condition),
+        from the place `after` on."""
         name = None if channel is None else text(channel)
         async with self._pool.database() as database, database.transaction(isolation="repeatable_read", readonly=True):
             await database.execute("SET LOCAL plan_cache_mode = force_custom_plan")  # the bounds decide on the plan
             rows: list[Any] | None = None
             if user is not None:
-                rows = await database.fetch(_OF_USER, at, edge, name, EVER, limit + 1, identity(user))
+                statement, place = _page(_OF_USER, after)
+                rows = await database.fetch(statement, at, edge, name, EVER, limit + 1, identity(user), *place)
             elif name is not None:
-                rows = await in_channel(database, _OF_CHANNEL, at, edge, name, limit + 1)
+                statement, _ = _page(_OF_CHANNEL, after)
+                rows = await in_channel(database, statement, at, edge, name, limit + 1, after)
             if rows is None:
-                rows = await _within(database, at, edge, name, limit + 1)
+                rows = await _within(database, at, edge, name, limit + 1, after)
         return Present(at, [_present(row) for row in rows[:limit]], len(rows) > limit)
 
 
-async def _within(database: Database, at: datetime, edge: str | None, channel: str | None, limit: int) -> list[Any]:
-    """The newest `limit` sessions, of all that were there."""
+async def _within(
+    database: Database, at: datetime, edge: str | None, channel: str | None, limit: int, after: Place | None
+) -> list[Any]:
+    """The newest `limit` sessions, of all that were there, from the place `after` on."""
+    statement, place = _page(_ALL, after)
+    latest = at if after is None else min(at, after.at)
     rows: list[Any] = []
     for reach in REACHES:
-        rows = await database.fetch(_ALL, at, edge, channel, before(at, reach), limit)
+        rows = await database.fetch(statement, at, edge, channel, before(latest, reach), limit, *place)
         if len(rows) >= limit:
             break
     return rows
+
+
+def _page(statements: tuple[str, str], after: Place | None) -> tuple[str, tuple[Any, ...]]:
+    """The statement for a page, and the values of its last parameters."""
+    first, later = statements
+    return (first, ()) if after is None else (later, (after.at, after.id))
 
 
 def _present(row: Any) -> PresentSession:

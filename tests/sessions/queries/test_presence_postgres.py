@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from services.chassis.postgres.pool import Pool
 from services.sessions.queries import channel_presence_postgres
+from services.sessions.queries.places import Place
 from services.sessions.queries.presence_postgres import Presence, Present
 from services.sessions.rows import Connection, Session, Subscription
 from tests.sessions.rows_by_hand import EPOCH, Row, insert
@@ -30,9 +32,20 @@ def stay(name: str, began: int, ended: int | None, edge: str = "edge-1", user: s
     ]
 
 
-async def ask(postgres: Postgres, limit: int = 10, **conditions: str) -> Present:
+async def ask(postgres: Postgres, limit: int = 10, **conditions: Any) -> Present:
     async with Pool(postgres.url, 1) as pool:
         return await Presence(pool).at(EPOCH + timedelta(milliseconds=THEN), limit, **conditions)
+
+
+async def by_pages(postgres: Postgres, limit: int, **conditions: Any) -> list[str]:
+    """The sessions of all pages."""
+    found, after, more = list[str](), None, True
+    async with Pool(postgres.url, 1) as pool:
+        while more:
+            page = await Presence(pool).at(EPOCH + timedelta(milliseconds=THEN), limit, **conditions, after=after)
+            found += [one.id for one in page.sessions]
+            after, more = Place(page.sessions[-1].opened_at, page.sessions[-1].id), page.more
+    return found
 
 
 async def test_sessions_of_any_length_are_found_and_those_before_and_after_are_not(postgres: Postgres):
@@ -52,6 +65,8 @@ async def test_sessions_of_any_length_are_found_and_those_before_and_after_are_n
     assert [one.id for one in present.sessions] == ["began-then", "short", "hour", "medium", "open", "long"]
     assert not present.more
     assert {one.edge for one in present.sessions} == {"edge-1"}
+    for limit in (1, 2, 5):
+        assert await by_pages(postgres, limit) == [one.id for one in present.sessions]
 
 
 async def test_a_session_that_was_away_was_not_there_and_one_that_moved_was_where_it_was_then(postgres: Postgres):
@@ -123,6 +138,7 @@ async def test_a_channel_is_searched_by_its_size_and_the_answer_is_the_same(
     assert found == ["new0", "new1", "new2", "day", "old", "older", "back", "back-early"]
     newest = await ask(postgres, limit=2, channel="news")
     assert [one.id for one in newest.sessions] == ["new0", "new1"] and newest.more
+    assert await by_pages(postgres, 2, channel="news") == found
 
 
 async def test_the_newest_come_first_and_what_is_beyond_the_limit_is_said(postgres: Postgres):
@@ -132,6 +148,14 @@ async def test_the_newest_come_first_and_what_is_beyond_the_limit_is_said(postgr
     present = await ask(postgres, limit=2)
     assert ([one.id for one in present.sessions], present.more) == (["s0", "s1"], True)
     assert [one.id for one in (await ask(postgres, user="u0")).sessions] == ["s0", "s2", "s4"]
+    assert await by_pages(postgres, 1, user="u0") == ["s0", "s2", "s4"]
+
+
+async def test_sessions_that_began_together_are_each_on_one_page(postgres: Postgres):
+    names = [f"s{n}" for n in range(6)]
+    await insert(postgres.url, *(row for name in names for row in stay(name, -1, None, user="ann")))
+    for conditions in ({}, {"user": "ann"}, {"edge": "edge-1"}):
+        assert await by_pages(postgres, 2, **conditions) == names[::-1]
 
 
 @pytest.mark.parametrize("for_each", [(4, 32), (0, 0)], ids=["newest", "all"])

@@ -105,7 +105,7 @@ CREATE TABLE user_devices (
     connections BIGINT NOT NULL,
     PRIMARY KEY (user_id, session_key, client_name, client_version)
 );
-CREATE INDEX user_devices_by_time ON user_devices (last_seen) INCLUDE (user_id);
+CREATE INDEX user_devices_by_time ON user_devices (last_seen);
 
 CREATE TABLE channels (
     name TEXT COLLATE "C" NOT NULL,
