@@ -181,7 +181,7 @@ MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
 WIDTHS = (MINUTE_MS, HOUR_MS, DAY_MS)
-"""Counts are kept by minute, by hour and by day (of UTC): a long period reads few rows, and is exact to the minute."""
+"""Counts are kept by minute, by hour and by day (of UTC): a long period reads few rows, and has whole minutes."""
 
 
 class DropKey(NamedTuple):

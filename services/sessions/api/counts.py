@@ -1,7 +1,7 @@
 """Counting sessions: by interval and by what filters are about. Pure.
 
-Where the counts of opened connections (`rows.OpeningKey`) have all that is asked for, they answer, however long the
-period is. Otherwise the sessions themselves are counted, over a period that is bounded.
+Where the counts of opened connections (`rows.OpeningKey`) have all that is asked for, they answer, also for a long
+period. Otherwise the sessions themselves are counted, over a period that is bounded more narrowly.
 """
 
 from __future__ import annotations
