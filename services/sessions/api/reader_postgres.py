@@ -11,6 +11,7 @@ import asyncpg
 from msgspec import structs
 
 from services.chassis.postgres.pool import Database, Pool
+from services.sessions.api.away_search_postgres import asks_for_away, of_away
 from services.sessions.api.channel_search_postgres import all_of_channel, channel_to_search, of_channel
 from services.sessions.api.filters import Filters
 from services.sessions.api.sessions_sql import COLUMNS, MAX_NAMES, NAMES, Found, select
@@ -107,6 +108,8 @@ class SessionsReader:
         async with self._pool.database() as database:
             if (channel := channel_to_search(filters)) is not None:
                 return [SessionView(**row) for row in await of_channel(database, channel, filters, limit, after)]
+            if asks_for_away(filters):
+                return [SessionView(**row) for row in await of_away(database, filters, limit, after)]
             found = await found_before(database, filters)
             rows: list[asyncpg.Record] = []
             for since in _beginnings(filters, after):

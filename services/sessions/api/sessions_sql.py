@@ -49,11 +49,13 @@ SELECT name FROM found WHERE name IS NOT NULL LIMIT {MAX_NAMES + 1}"""
 
 class Found(NamedTuple):
     """What is known before the search: after when the channel's subscriptions are looked up, with the sessions that
-    were opened after it, None if they are not; and the names of clients if they are few. The latter are needed for a
-    version without a name only."""
+    were opened after it, None if they are not; the names of clients if they are few, which are needed for a version
+    without a name only; and among how many of the newest sessions those who are away are looked for, None if all who
+    are away are read."""
 
     channel_since: datetime | None = None
     client_names: Sequence[str] = ()
+    newest: int | None = None
 
 
 UNKNOWN: Final = Found()
@@ -86,10 +88,11 @@ def select(
 ) -> Query:
     """Finds the sessions, newest first: up to `limit` of them, after the place `after`."""
     bound = Bound()
-    conditions = _conditions(filters, bound)
+    period = _period(filters, bound)
     if after is not None:
         at, id_ = bound(after.at), bound(after.id)
-        conditions.append(f"opened_at <= {at} AND (opened_at, id) < ({at}, {id_})")
+        period.append(f"opened_at <= {at} AND (opened_at, id) < ({at}, {id_})")
+    conditions = period + _conditions(filters, bound)
     end = "" if limit is None else f"LIMIT {int(limit)}"
     if found.channel_since is not None:
         with_ = _looked_up(filters, found.channel_since, bound)
@@ -98,12 +101,14 @@ def select(
         conditions.append(f"EXISTS (SELECT {_of_channel(filters, bound)} AND c.session_id = s.id OFFSET 0)")
     elif filters.at is not None:
         conditions.append(_carried(filters, bound))
+    if found.newest is not None:
+        source = f"SELECT * FROM sessions WHERE {_all(period)} {_ORDER} LIMIT {int(found.newest)}"
+        return Query(f"SELECT {columns} FROM ({source}) AS s WHERE {_all(conditions)} {_ORDER} {end}", bound.values)
     if filters.state == "away" and not filters.of_few:
-        # Those who are away now are few; a walk through all sessions would look for them from the newest on.
-        source = (
-            f"WITH away AS MATERIALIZED (SELECT * FROM sessions s WHERE {_all(conditions)}) SELECT {columns} FROM away"
-        )
-        return Query(f"{source} {_ORDER} {end}", bound.values)
+        # They are found by their time, and sorted as they are read: PostgreSQL must not choose to look for them among
+        # all sessions, nor keep them all.
+        source = f"SELECT * FROM sessions s WHERE {_all(conditions)} OFFSET 0"
+        return Query(f"SELECT {columns} FROM ({source}) AS away {_ORDER} {end}", bound.values)
     branches = _branches(filters, found, bound)
     if len(branches) == 1:
         return Query(
@@ -117,7 +122,7 @@ def select(
 
 def where(filters: Filters, bound: Bound) -> str:
     """The conditions alone, of a question that counts."""
-    conditions = _conditions(filters, bound)
+    conditions = _period(filters, bound) + _conditions(filters, bound)
     if filters.channel is not None:
         conditions.append(f"s.id IN (SELECT c.session_id {_of_channel(filters, bound)})")
     elif filters.at is not None:
@@ -129,12 +134,18 @@ def _all(conditions: Sequence[str]) -> str:
     return " AND ".join(conditions) or "true"
 
 
-def _conditions(filters: Filters, bound: Bound) -> list[str]:
+def _period(filters: Filters, bound: Bound) -> list[str]:
     found = []
     if filters.since is not None:
         found.append(f"opened_at >= {bound(filters.since)}")
     if filters.until is not None:
         found.append(f"opened_at < {bound(filters.until)}")
+    return found
+
+
+def _conditions(filters: Filters, bound: Bound) -> list[str]:
+    """All but those of the period."""
+    found = []
     for column, value in (
         ("user_id", filters.user),
         ("edge", filters.edge),

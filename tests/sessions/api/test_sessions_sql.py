@@ -49,7 +49,7 @@ def test_a_prefix_is_a_range(prefix: str, text: str) -> None:
 def test_anonymous_clients_are_not_searched_for_as_one_user_with_few_sessions() -> None:
     for user, branches, away_first in (("", 5, True), ("ann", 1, False)):
         assert select(Filters(user=user, at=AT)).sql.count("UNION ALL") == branches - 1
-        assert ("WITH away" in select(Filters(user=user, state="away")).sql) is away_first
+        assert (") AS away" in select(Filters(user=user, state="away")).sql) is away_first
     assert channel_to_search(Filters(user="", channel="news")) == "news"
     assert channel_to_search(Filters(user="ann", channel="news")) is None
 
@@ -70,6 +70,15 @@ def indexes_of(plan: Any) -> set[str]:
             if name := plan.get("Index Name"):
                 found.add(name)
             return found.union(*map(indexes_of, plan.values()))
+    return set()
+
+
+def node_types(plan: Any) -> set[str]:
+    match plan:
+        case list():
+            return set().union(*map(node_types, plan))
+        case dict():
+            return {plan.get("Node Type", "")}.union(*map(node_types, plan.values()))
     return set()
 
 
@@ -100,4 +109,8 @@ async def test_each_filter_walks_its_index(postgres: Postgres) -> None:
     query = select(Filters(client_version="v1"), 101, None, Found(client_names=["client0", "client1"]))
     plan = json.loads(await database.fetchval(f"EXPLAIN (FORMAT JSON) {query.sql}", *query.values))
     assert {names[each] for each in indexes_of(plan)} == {"sessions_by_version"}
+    query = select(Filters(state="away", edge="edge-1"), 101, Place(AT, "s7"), Found(newest=20_000))
+    plan = json.loads(await database.fetchval(f"EXPLAIN (FORMAT JSON) {query.sql}", *query.values))
+    assert {names[each] for each in indexes_of(plan)} == {"sessions_by_time"}
+    assert "Sort" not in node_types(plan), "it stops after a page"
     await database.close()
