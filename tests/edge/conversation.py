@@ -23,7 +23,7 @@ from services.edge.framing.formats import WEBSOCKET_JSON, Format
 from services.edge.limit_settings import NO_LIMITS, LimitsSection
 from services.edge.session.actions import Action, AskHook, Connect
 from services.edge.session.allowances import Allowances
-from services.edge.session.effects import Effect, Ended, Farewell, LogRefusal, Send, Start
+from services.edge.session.effects import Effect, Ended, Farewell, LogRefusal, RecordRefusal, Send, Start
 from services.edge.session.outcomes import Attached, AttachedAll, Failed, HookAnswered, HookResult, Outcome
 from services.edge.session.policy import CurrentPolicy, Policy
 from services.edge.session.server_commands import ServerCommand
@@ -215,6 +215,12 @@ def closed_by(effects: list[Effect]) -> int:
     assert close.reason
     assert any(isinstance(effect, Ended) and effect.code == close.code for effect in effects)
     return close.code
+
+
+def refused_by(effects: list[Effect]) -> tuple[str, int, str]:
+    """What the session log is told of the one refusal: what the client wanted, code and reason."""
+    (told,) = [effect for effect in effects if isinstance(effect, RecordRefusal)]
+    return told.action, told.code, told.reason
 
 
 def logged(effects: list[Effect]) -> str:

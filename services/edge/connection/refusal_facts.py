@@ -36,7 +36,8 @@ left of it may be the name of another, and an erasure would not find it."""
 
 
 class _Kind:
-    """The refusals of one kind since `began`: those written, and those that are only counted."""
+    """The refusals of one kind since `began`: those written, and those that are only counted, with their `reason` if
+    they have one in common."""
 
     __slots__ = ("began", "held", "reason", "written")
 
@@ -75,8 +76,8 @@ class RefusalFacts:
         if kind.written < OF_A_KIND and self._bytes < SAMPLED_BYTES:
             kind.written += 1
             return True
+        kind.reason = reason if not kind.held or kind.reason == reason else ""
         kind.held += 1
-        kind.reason = reason
         return False
 
     def write(self, refused: Refused) -> None:

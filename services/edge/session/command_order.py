@@ -95,8 +95,10 @@ class CommandOrder(ABC):
         """Handles a command of a backend."""
 
     @abstractmethod
-    def _close(self, close: CloseCode, detail: str, effects: list[Effect], now: float, by: str = BY_EDGE) -> None:
-        """Ends the session."""
+    def _close(
+        self, close: CloseCode, detail: str, effects: list[Effect], now: float, by: str = BY_EDGE, reason: str = ""
+    ) -> None:
+        """Ends the session. The parameters are the fields of `decisions.Close`."""
 
     # --- events ------------------------------------------------------------------------------------------------------
 

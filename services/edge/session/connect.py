@@ -29,6 +29,8 @@ _CLOSE_FOR_ERROR: Final = {
     codes.PERMISSION_DENIED.code: codes.PERMISSION_DENIED_CLOSE,
 }
 
+_NOT_ANONYMOUS: Final = "anonymous clients are not allowed"
+
 Decided = Connect | AskHook | Close
 
 
@@ -56,7 +58,7 @@ def connect(state: SessionState, command: Command, request: ConnectRequest, now:
             state.admit(Identity(error.user))  # so that what is logged names the user
             raise Rejected(codes.TOKEN_EXPIRED, str(error)) from None
         if not identity.user and section.disallow_anonymous_connection_tokens:
-            return Close(codes.PERMISSION_DENIED_CLOSE, "the token has no user")
+            return _refused(codes.PERMISSION_DENIED_CLOSE, "the token has no user")
         return _admit(state, command.id, request, identity, NO_DATA, now)
     user = state.arrival.user
     if section.connect_hook:
@@ -66,7 +68,7 @@ def connect(state: SessionState, command: Command, request: ConnectRequest, now:
         question = hook_questions.connect_question(caller, request, state.policy.form(backend))
         return AskHook("connect", command, question, caller, section.hook_timeout, allow, backend)
     if not user and not state.policy.anonymous_may_connect:
-        return Close(codes.BAD_REQUEST_CLOSE, "the connect has no token")
+        return _refused(codes.BAD_REQUEST_CLOSE, f"no token, and {_NOT_ANONYMOUS}")
     return _admit(state, command.id, request, Identity(user), NO_DATA, now)
 
 
@@ -80,9 +82,7 @@ def connect_decided(
     """Decides by the result of the connect hook. Raises `Rejected`."""
     if isinstance(result, hook_results.Unauthenticated):
         if not state.arrival.user and not state.policy.anonymous_may_connect:
-            return Close(
-                codes.BAD_REQUEST_CLOSE, "the connect has no token, and the connect hook does not know the user"
-            )
+            return _refused(codes.BAD_REQUEST_CLOSE, f"no token, the connect hook knows no user, and {_NOT_ANONYMOUS}")
         return _admit(state, command_id, request, Identity(state.arrival.user), NO_DATA, now)
     if result.expires_at and result.expires_at <= state.unix(now):
         raise Rejected(codes.EXPIRED, "the connect hook admits the client until a time in the past")
@@ -136,6 +136,10 @@ def _admit(
         time=int(state.unix(now) * 1000) if section.connect_include_server_time else 0,
     )
     return Connect(command_id, result, requests)
+
+
+def _refused(close: CloseCode, why: str) -> Close:
+    return Close(close, why, reason=why)
 
 
 def _grants(state: SessionState, requested: dict[str, SubscribeRequest]) -> dict[str, Grant]:

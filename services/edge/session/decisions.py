@@ -14,11 +14,16 @@ from services.edge.session.actions import Action
 
 
 class Close(Struct, frozen=True, gc=False):
-    """End the connection with this code. `detail` is for the log, `by` who wants it (`proto.events.BY_EDGE`, ...)."""
+    """End the connection with this code. `detail` is for the log, `by` who wants it (`proto.events.BY_EDGE`, ...).
+
+    `reason`: why the client is refused, for the session log, where the code's own reason, which the protocol fixes,
+    does not tell.
+    """
 
     close: CloseCode
     detail: str = ""
     by: str = BY_EDGE
+    reason: str = ""
 
 
 class Unsubscribe(Struct, frozen=True, gc=False):

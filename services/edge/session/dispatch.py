@@ -40,7 +40,8 @@ def decide_first(state: SessionState, command: Command, now: float) -> Decision:
     if isinstance(request, ConnectRequest) and command.id:
         check_nesting(request.data)
         return connect(state, command, request, now)
-    return Close(codes.BAD_REQUEST_CLOSE, "a command came before connect")
+    why = "a command came before connect"
+    return Close(codes.BAD_REQUEST_CLOSE, why, reason=why)
 
 
 def decide(state: SessionState, command: Command, now: float) -> Decision:

@@ -139,11 +139,13 @@ class Lifecycle(CommandOrder):
         self._close(close, detail, effects, now, by)
         return effects
 
-    def _close(self, close: CloseCode, detail: str, effects: list[Effect], now: float, by: str = BY_EDGE) -> None:
+    def _close(
+        self, close: CloseCode, detail: str, effects: list[Effect], now: float, by: str = BY_EDGE, reason: str = ""
+    ) -> None:
         if self.closed:
             return
         if (self.phase is NEW or self.phase is CONNECTING) and by != BY_DRAIN:
-            effects.append(RecordRefusal("connect", close.code, close.reason))
+            effects.append(RecordRefusal("connect", close.code, reason or close.reason))
         if self.state.channels and not self.blocked:
             effects.append(Flush(tuple(self.state.channels)))
         if detail:

@@ -135,8 +135,8 @@ class Session(Lifecycle):
             case ForwardMessage(data):
                 self.state.policy.count("send", 0)
                 effects.append(Forward(self.state.caller, data, self.state.trace))
-            case Close(close, detail, by):
-                self._close(close, detail, effects, now, by)
+            case Close(close, detail, by, reason):
+                self._close(close, detail, effects, now, by, reason)
             case Nothing():
                 pass
             case unreachable:

@@ -7,8 +7,8 @@ from typing import Final
 from msgspec import UNSET
 
 from services.chassis.postgres.pool import Pool
-from services.sessions.commands.meanings import meaning
 from services.sessions.commands.question import Question
+from services.sessions.commands.refusal_meanings import why_refused
 from services.sessions.commands.screen import Screen, counted, share
 from services.sessions.queries.refusals_postgres import MAX_GROUPS, MAX_READ, RefusalCount, RefusalCounts, Refusals
 
@@ -44,7 +44,7 @@ def show(answer: Refusals, question: Question, screen: Screen) -> None:
 
 def _key(one: RefusalCount, screen: Screen) -> tuple[str, ...]:
     code = str(one.code)
-    means = meaning(0 if one.code is UNSET else one.code)
+    means = why_refused(0 if one.code is UNSET else one.code, "" if one.action is UNSET else one.action)
     if one.user is not UNSET:
         last = screen.time(None if one.last_at is UNSET else one.last_at)
         return (

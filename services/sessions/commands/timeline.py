@@ -26,8 +26,9 @@ from proto.events import (
     Unsubscribed,
 )
 from services.chassis.postgres.pool import Pool
-from services.sessions.commands.meanings import end_in_words, meaning
+from services.sessions.commands.meanings import end_in_words
 from services.sessions.commands.question import NotFound, Question
+from services.sessions.commands.refusal_meanings import why_refused
 from services.sessions.commands.screen import Screen, client_of, counted, sized, spoken
 from services.sessions.printing import printable
 from services.sessions.queries.timeline_postgres import MAX_NAMED, ConnectionLife, SessionLife, Timeline, Timelines
@@ -152,7 +153,10 @@ def _told(event: SessionEvent, screen: Screen) -> tuple[str, str]:
             return "closed", _closed(event)
         case Refused():
             channel = f" {event.channel}" if event.channel else ""
-            return "refused", f"{event.action}{channel}: {event.code} {event.reason}, {meaning(event.code)}"
+            return (
+                "refused",
+                f"{event.action}{channel}: {event.code} {event.reason}, {why_refused(event.code, event.action)}",
+            )
         case EdgeStarted() | EdgeDraining() | EdgeStopped() | EdgeLost() | EdgeFound():
             return "edge", type(event).__name__.removeprefix("Edge").lower()
         case Erased():

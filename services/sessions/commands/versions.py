@@ -9,6 +9,7 @@ from msgspec import Struct
 from services.chassis.postgres.pool import Pool
 from services.sessions.commands.meanings import meaning
 from services.sessions.commands.question import BadQuestion, NotFound, Question
+from services.sessions.commands.refusal_meanings import why_refused
 from services.sessions.commands.screen import Screen, client_of, counted
 from services.sessions.printing import printable
 from services.sessions.queries.drops_postgres import DropCounts
@@ -129,7 +130,7 @@ def show(answer: VersionReport, question: Question, screen: Screen) -> None:
             (
                 f"{one.action} refused" if one.action else "dropped",
                 str(one.code),
-                meaning(one.code, one.by),
+                why_refused(one.code, one.action) if one.action else meaning(one.code, one.by),
                 f"{one.during:,}",
                 f"{one.before:,}",
             )

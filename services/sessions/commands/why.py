@@ -9,6 +9,7 @@ from services.chassis.postgres.pool import Pool
 from services.sessions.commands.edges import became
 from services.sessions.commands.meanings import ended_by, meaning
 from services.sessions.commands.question import NotFound, Question
+from services.sessions.commands.refusal_meanings import why_refused
 from services.sessions.commands.screen import Screen, client_of, counted, sized, spoken
 from services.sessions.printing import printable
 from services.sessions.queries.refusals_postgres import RefusedClient
@@ -129,7 +130,7 @@ def _missed(one: CatchUp) -> str:
 def _of_refusal(one: RefusedClient, screen: Screen) -> list[str]:
     what = f"{printable(one.action)} refused" + (f" for {printable(one.channel)}" if one.channel else "")
     reason = f' "{printable(one.reason)}"' if one.reason else ""
-    lines = [f"{screen.time(one.at)}  {what}: {one.code}{reason}: {meaning(one.code)}"]
+    lines = [f"{screen.time(one.at)}  {what}: {one.code}{reason}: {why_refused(one.code, one.action)}"]
     whence = f" from {printable(one.address)}" if one.address else ""
     client = printable(client_of(one.client_name, one.client_version))
     lines.append(f"By {printable(one.edge)} ({client}{whence}).")

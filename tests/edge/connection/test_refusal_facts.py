@@ -61,17 +61,21 @@ def test_the_first_of_a_kind_are_told_one_by_one_and_by_whom(edge: Edge) -> None
 
 def test_the_others_are_one_fact_with_their_number_once_the_time_is_over(edge: Edge) -> None:
     for number in range(OF_A_KIND + 30):
-        edge.refuse("subscribe", reason=f"no {number}", user="ann")
+        edge.refuse("subscribe", reason="no" if number < OF_A_KIND + 1 else "not now", user="ann")
     edge.facts.sweep()
     assert len(edge.refused) == OF_A_KIND, "not yet"
     edge.now += PER_S
     edge.facts.sweep()
-    assert edge.refused[OF_A_KIND:] == [Refused(int(UNIX + 1010) * 1000, "subscribe", 103, "no 39", count=30)]
-    edge.refuse("subscribe", user="bob")
-    assert edge.refused[-1].user == "bob", "the next one is told again"
+    assert edge.refused[OF_A_KIND:] == [Refused(int(UNIX + 1010) * 1000, "subscribe", 103, "", count=30)], (
+        "many reasons"
+    )
+    for _ in range(OF_A_KIND + 2):
+        edge.refuse("subscribe", user="bob")
+    assert edge.refused[-1].user == "bob", "the next ones are told again"
     edge.now += PER_S
     edge.facts.sweep()
-    assert edge.counts == {("subscribe", 103): OF_A_KIND + 31}, "and none is told twice"
+    assert (edge.refused[-1].count, edge.refused[-1].reason) == (2, "no"), "the reason of all of them"
+    assert edge.counts == {("subscribe", 103): 2 * OF_A_KIND + 32}, "and none is told twice"
 
 
 def test_one_kind_does_not_hide_another(edge: Edge) -> None:

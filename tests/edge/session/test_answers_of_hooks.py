@@ -18,7 +18,7 @@ from services.edge.framing import formats
 from services.edge.grants import Grant, Override, Switch
 from services.edge.session.actions import AskHook, Connect, Publish
 from services.edge.session.effects import LogRefusal, Record, Reschedule
-from tests.edge.conversation import START, Conversation, closed_by, error_in, said, started, token
+from tests.edge.conversation import START, Conversation, closed_by, error_in, refused_by, said, started, token
 
 CONNECT: dict[str, Any] = {
     "id": 1,
@@ -108,6 +108,8 @@ class TestConnect:
                 assert "connect" in said(effects) and conversation.state.identity.user == ""
             else:
                 assert closed_by(effects) == 3501
+                why = "no token, the connect hook knows no user, and anonymous clients are not allowed"
+                assert refused_by(effects) == ("connect", 3501, why)
 
     def test_refused_or_expelled(self) -> None:
         conversation = hooked()

@@ -13,7 +13,7 @@ from services.edge.backend.hook_results import Admitted, Refused, Unauthenticate
 from services.edge.client_settings import CodeToDisconnect
 from services.edge.framing import formats
 from services.edge.hook_settings import ToDisconnect
-from services.edge.session.effects import Admit, Record
+from services.edge.session.effects import Admit, Farewell, Record
 from tests.edge.conversation import (
     START,
     VERSION,
@@ -23,6 +23,7 @@ from tests.edge.conversation import (
     connect,
     connected,
     logged,
+    refused_by,
     said,
     token,
 )
@@ -84,14 +85,22 @@ class TestConnect:
         assert both.closed({"id": 1, "connect": {"token": "x"}}) == 3500
 
     def test_without_a_token(self) -> None:
-        assert Conversation().closed(CONNECT) == 3501
+        conversation = Conversation()
+        assert conversation.closed(CONNECT) == 3501
+        assert refused_by(conversation.effects) == ("connect", 3501, "no token, and anonymous clients are not allowed")
+
+    def test_the_close_frame_has_the_reason_of_the_protocol_whatever_the_session_log_is_told(self) -> None:
+        (close,) = [effect.close for effect in Conversation().says(CONNECT) if isinstance(effect, Farewell)]
+        assert close == codes.BAD_REQUEST_CLOSE
 
     def test_without_a_token_where_that_is_allowed(self) -> None:
         assert anonymous().state.identity.user == ""
 
     def test_a_token_without_a_user_is_an_anonymous_one_that_may_be_refused(self) -> None:
         assert "connect" in Conversation().hears(connect(sub=""))
-        assert Conversation(disallow_anonymous_connection_tokens=True).closed(connect(sub="")) == 3507
+        conversation = Conversation(disallow_anonymous_connection_tokens=True)
+        assert conversation.closed(connect(sub="")) == 3507
+        assert refused_by(conversation.effects) == ("connect", 3507, "the token has no user")
         assert "connect" in Conversation(disallow_anonymous_connection_tokens=True).hears(connect())
 
     def test_names_are_cut(self) -> None:
