@@ -24,7 +24,7 @@ def describe_who(parser: ArgumentParser) -> None:
         "--at", type=_of_presence, metavar="TIME", help='when: 14:02, "yesterday 14:02", "10m ago" (default: now)'
     )
     parser.add_argument("--channel", type=_name, metavar="CHANNEL", help="only sessions that were subscribed to it")
-    parser.add_argument("--user", type=_name, metavar="USER", help="only this user's sessions")
+    parser.add_argument("--user", type=_unicode, metavar="USER", help='only this user\'s sessions; "": anonymous ones')
     parser.add_argument("--edge", type=_name, metavar="EDGE", help="only sessions that were connected to it")
     ways = ("user", "address", "version", "edge")
     parser.add_argument("--by", choices=ways, help="count sessions by this instead of listing them")
@@ -34,7 +34,7 @@ def describe_who(parser: ArgumentParser) -> None:
 
 def describe_why(parser: ArgumentParser) -> None:
     """Adds `user`, `since`, `until`, `limit`."""
-    parser.add_argument("user", type=_name, metavar="USER", help="the user's id")
+    parser.add_argument("user", type=_user, metavar="USER", help="the user's id")
     _period(parser, "1d")
     _limit(parser, 20, "ends, and refusals")
     _json(parser)
@@ -98,7 +98,7 @@ def describe_edges(parser: ArgumentParser) -> None:
 def describe_users(parser: ArgumentParser) -> None:
     """Adds `user`, `since`, `until`, `limit`."""
     what = "one user, with their devices; without it, the users seen last"
-    parser.add_argument("user", type=_name, nargs="?", metavar="USER", help=what)
+    parser.add_argument("user", type=_user, nargs="?", metavar="USER", help=what)
     _period(parser, "1d")
     _limit(parser, 50, "users")
     _json(parser)
@@ -134,9 +134,20 @@ def _number(text: str, least: int, most: int) -> int:
 
 
 def _name(text: str) -> str:
-    """What users, channels, edges and sessions are called: never "", which a script's unset variable is."""
+    """What channels, edges and sessions are called: never "", which a script's unset variable is."""
     if not text:
         raise ArgumentTypeError("expected a name, not an empty one")
+    return _unicode(text)
+
+
+def _user(text: str) -> str:
+    """Somebody's id. Anonymous clients are nobody in particular."""
+    if not text:
+        raise ArgumentTypeError('expected a user id; `who --user ""` lists anonymous clients, who are not told apart')
+    return _unicode(text)
+
+
+def _unicode(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -9,7 +9,7 @@ from msgspec import UNSET
 from services.chassis.postgres.pool import Pool
 from services.sessions.commands.question import Question
 from services.sessions.commands.refusal_meanings import why_refused
-from services.sessions.commands.screen import Screen, counted, share
+from services.sessions.commands.screen import ANONYMOUS, Screen, counted, share
 from services.sessions.queries.refusals_postgres import MAX_GROUPS, MAX_READ, RefusalCount, RefusalCounts, Refusals
 
 _HEADS: Final = {
@@ -47,15 +47,16 @@ def _key(one: RefusalCount, screen: Screen) -> tuple[str, ...]:
     means = why_refused(0 if one.code is UNSET else one.code, "" if one.action is UNSET else one.action)
     if one.user is not UNSET:
         last = screen.time(None if one.last_at is UNSET else one.last_at)
-        return (
-            one.user or "(unknown)",
-            one.action or "",
-            one.channel or "",
-            code,
-            one.reason or "",
-            one.address or "",
-            last,
-        )
+        return _who(one), one.action or "", _channel(one), code, one.reason or "", one.address or "", last
     if one.action is not UNSET:
         return one.action, code, means
     return code, means
+
+
+def _who(one: RefusalCount) -> str:
+    return one.user or (ANONYMOUS if one.anonymous is True else "(unknown)")
+
+
+def _channel(one: RefusalCount) -> str:
+    channel, others = one.channel or "", (one.channels or 1) - 1
+    return f"{channel} and {others:,} more" if others > 0 else channel

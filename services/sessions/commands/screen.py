@@ -20,6 +20,9 @@ from services.sessions.commands.tables import GAP, shortened, stacked, width, wi
 from services.sessions.printing import printable
 from services.sessions.queries.periods import HOUR_S, MINUTE_S, Period, Point
 
+ANONYMOUS: Final = "(anonymous)"
+"""The user of clients without one."""
+
 _UNBOUND: Final = 10_000
 """Columns where nobody looks: a file or a pipe gets whole lines."""
 _PLOT: Final = 100

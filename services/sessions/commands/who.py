@@ -9,14 +9,13 @@ from msgspec import UNSET
 
 from services.chassis.postgres.pool import Pool
 from services.sessions.commands.question import BadQuestion, Question
-from services.sessions.commands.screen import Screen, client_of, counted, share
+from services.sessions.commands.screen import ANONYMOUS, Screen, client_of, counted, share
 from services.sessions.printing import printable
 from services.sessions.queries.presence_postgres import Presence, Present, PresentSession
 from services.sessions.queries.present_counts_postgres import MAX_GROUPS, PresenceCounts, PresentCount, PresentCounts
 
 _COLUMNS: Final = ("USER", "EDGE", "CLIENT", "ADDRESS", "SINCE", "SESSION", "CHANNELS")
 _HEADS: Final = {"user": "USER", "address": "ADDRESS", "version": "CLIENT", "edge": "EDGE"}
-_ANONYMOUS: Final = "(anonymous)"
 _CHANNELS: Final = 4
 _SOON: Final = timedelta(seconds=1)
 
@@ -39,7 +38,7 @@ def show(answer: Present | PresentCounts, question: Question, screen: Screen) ->
     is_now = question.now - answer.at < _SOON
     when = f"now, at {screen.time(answer.at)}" if is_now else f"at {screen.exact(answer.at)}"
     when += f" ({screen.zone})"
-    whose = f" of {printable(asked.user)}" if asked.user is not None else ""
+    whose = "" if asked.user is None else f" of {printable(asked.user) or 'anonymous clients'}"
     where = f" on {printable(asked.edge)}" if asked.edge is not None else ""
     where += f" in {printable(asked.channel)}" if asked.channel is not None else ""
     if not number:
@@ -67,7 +66,7 @@ def show(answer: Present | PresentCounts, question: Question, screen: Screen) ->
 
 def _key(one: PresentCount) -> str:
     if one.user is not UNSET:
-        return one.user or _ANONYMOUS
+        return one.user or ANONYMOUS
     if one.address is not UNSET:
         return one.address or "(not told)"
     if one.edge is not UNSET:
@@ -80,7 +79,7 @@ def _row(one: PresentSession, screen: Screen) -> tuple[str, ...]:
     if one.channel_count > _CHANNELS:
         channels += f" and {one.channel_count - _CHANNELS} more"
     return (
-        one.user or _ANONYMOUS,
+        one.user or ANONYMOUS,
         one.edge,
         client_of(one.client_name, one.client_version),
         one.address,

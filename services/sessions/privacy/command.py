@@ -31,7 +31,8 @@ _TOLD_EVERY_S: Final = 0.2
 
 
 def export_user(settings: SessionsSettings, asked: Namespace) -> None:
-    """Writes all that is stored about a user. Exits with 1 if that fails; what was written then lacks its last line.
+    """Writes all that is stored about a user. Exits with 1 if that fails; what was written then lacks its last line;
+    with 2 for an id that nobody has.
 
     With 0, too, if nothing is stored about him: that is an answer. It is told, and the file says so.
     """
@@ -39,7 +40,7 @@ def export_user(settings: SessionsSettings, asked: Namespace) -> None:
 
 
 def erase_user(settings: SessionsSettings, asked: Namespace) -> None:
-    """Erases a user. Exits with 1 if it was refused, or is incomplete."""
+    """Erases a user. Exits with 1 if it was refused, or is incomplete; with 2 for an id that nobody has."""
     _run(lambda person: _erase(settings, person, asked), asked.user)
 
 
@@ -49,7 +50,10 @@ def _run(work: Callable[[Person], Coroutine[Any, Any, bool]], user: str) -> None
         done = to_reader(lambda: asyncio.run(work(person)))
     except Connected as error:
         sys.exit(f"fairlead-sessions: {error}, and add --disconnect")
-    except (NobodyMeant, StoreAway, SchemaRefused, NatsAway, NatsRefused, OSError) as error:
+    except NobodyMeant as error:
+        sys.stderr.write(f"fairlead-sessions: {error}\n")
+        sys.exit(2)
+    except (StoreAway, SchemaRefused, NatsAway, NatsRefused, OSError) as error:
         sys.exit(f"fairlead-sessions: {error}")
     except Incomplete as error:
         sys.exit(f"fairlead-sessions: {error}. The erasure is incomplete: run the command again, it goes on")

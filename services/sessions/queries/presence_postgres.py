@@ -69,8 +69,8 @@ FROM present p CROSS JOIN LATERAL (
 ) AS u ORDER BY p.opened_at DESC, p.id DESC"""
 
 
-def _all(after: str) -> str:
-    branches = " UNION ALL ".join(_branch(condition + after) for condition in there_at("$1"))
+def _all(after: str, whose: str = "") -> str:
+    branches = " UNION ALL ".join(_branch(condition + whose + after) for condition in there_at("$1"))
     return f"""
 WITH present AS (
     SELECT * FROM ({branches}) AS found ORDER BY opened_at DESC, id DESC LIMIT $5)
@@ -87,8 +87,11 @@ def _of_channel(after: str) -> str:
     return f"WITH present AS (SELECT * FROM ({IN_CHANNEL}) AS s WHERE true {after} {_NEWEST}) {_CHANNELS}"
 
 
+_NOBODY: Final = " AND s.user_id = ''"
+
 # Each for the first page, and for one after a place, whose values are the last parameters.
 _ALL: Final = _all(""), _all(f" AND {_after('$6', '$7')}")
+_ANONYMOUS: Final = _all("", _NOBODY), _all(f" AND {_after('$6', '$7')}", _NOBODY)
 _OF_USER: Final = _of_user(""), _of_user(f" AND {_after('$7', '$8')}")
 _OF_CHANNEL: Final = _of_channel(""), _of_channel(f" AND {_after('$6', '$7')}")
 
@@ -138,27 +141,35 @@ class Presence:
         after: Place | None = None,
     ) -> Present:
         """Up to `limit` sessions that were connected at this moment and satisfy all conditions (None: no condition),
-        from the place `after` on."""
+        from the place `after` on. The user "" is that of anonymous clients: as many as all users, maybe, and of all
+        times."""
         name = None if channel is None else text(channel)
         async with self._pool.database() as database, database.transaction(isolation="repeatable_read", readonly=True):
             await database.execute("SET LOCAL plan_cache_mode = force_custom_plan")  # the bounds decide on the plan
             rows: list[Any] | None = None
-            if user is not None:
+            if user:
                 statement, place = _page(_OF_USER, after)
                 rows = await database.fetch(statement, at, edge, name, EVER, limit + 1, identity(user), *place)
-            elif name is not None:
+            elif name is not None and user is None:
                 statement, _ = _page(_OF_CHANNEL, after)
                 rows = await in_channel(database, statement, at, edge, name, limit + 1, after)
             if rows is None:
-                rows = await _within(database, at, edge, name, limit + 1, after)
+                statements = _ALL if user is None else _ANONYMOUS
+                rows = await _within(database, statements, at, edge, name, limit + 1, after)
         return Present(at, [_present(row) for row in rows[:limit]], len(rows) > limit)
 
 
 async def _within(
-    database: Database, at: datetime, edge: str | None, channel: str | None, limit: int, after: Place | None
+    database: Database,
+    statements: tuple[str, str],
+    at: datetime,
+    edge: str | None,
+    channel: str | None,
+    limit: int,
+    after: Place | None,
 ) -> list[Any]:
     """The newest `limit` sessions, of all that were there, from the place `after` on."""
-    statement, place = _page(_ALL, after)
+    statement, place = _page(statements, after)
     latest = at if after is None else min(at, after.at)
     rows: list[Any] = []
     for reach in REACHES:

@@ -23,23 +23,20 @@ GROUP BY {{columns}} ORDER BY sum(count) DESC, {{columns}} LIMIT {MAX_GROUPS}"""
 MAX_READ: Final = 10_000
 """Refusals that are counted by user, who may all be others: of more, the newest."""
 
-# The index has all that is counted; of the greatest groups alone the last refusal is looked up.
+# Without a user it is an anonymous client if it had connected. Otherwise nobody knows who it was: also of refusals that
+# no edge wrote singly, which name no connection.
 _BY_USER: Final = f"""
 WITH newest AS MATERIALIZED (
-    SELECT at, user_id, action, code, count FROM refusals WHERE at >= $1 AND at < $2 ORDER BY at DESC LIMIT $3
-), greatest AS MATERIALIZED (
-    SELECT user_id, action, code, sum(count)::bigint AS count, max(at) AS last_at FROM newest
-    GROUP BY user_id, action, code ORDER BY sum(count) DESC, max(at) DESC, user_id, action, code LIMIT {MAX_GROUPS}
+    SELECT number, at, user_id, action, code, reason, channel, address, count,
+        user_id = '' AND connection <> '' AND action <> 'connect' AS anonymous
+    FROM refusals WHERE at >= $1 AND at < $2 ORDER BY at DESC LIMIT $3
 )
-SELECT user_id AS user, action, code, last.reason, count, last_at, last.address, last.channel,
-    (SELECT count(*) >= $3 FROM newest) AS more
-FROM greatest AS g CROSS JOIN LATERAL (
-    SELECT reason, address, channel FROM refusals AS r
-    WHERE r.at = g.last_at AND r.at >= $1 AND r.at < $2 AND r.user_id = g.user_id
-        AND r.action = g.action AND r.code = g.code
-    ORDER BY number DESC LIMIT 1
-) AS last
-ORDER BY count DESC, last_at DESC, user_id, action, code"""
+SELECT user_id AS user, anonymous, action, code, reason, sum(count)::bigint AS count, max(at) AS last_at,
+    (array_agg(address ORDER BY at DESC, number DESC))[1] AS address,
+    coalesce((array_agg(channel ORDER BY at DESC, number DESC) FILTER (WHERE channel <> ''))[1], '') AS channel,
+    count(DISTINCT channel) FILTER (WHERE channel <> '') AS channels, (SELECT count(*) >= $3 FROM newest) AS more
+FROM newest GROUP BY user_id, anonymous, action, code, reason
+ORDER BY sum(count) DESC, max(at) DESC, user_id, anonymous, action, code, reason LIMIT {MAX_GROUPS}"""
 
 _TOTAL: Final = f"SELECT coalesce(sum(count), 0)::bigint FROM refusal_counts WHERE {COUNTED}"
 _CURVE: Final = f"SELECT {STEP}, sum(count)::bigint FROM refusal_counts WHERE {COUNTED} GROUP BY 1"
@@ -51,15 +48,17 @@ FROM refusals WHERE at >= $1 AND at < $2 {more} ORDER BY at DESC, number DESC LI
 
 
 class RefusalCount(Struct):
-    """Refusals that have in common what they were counted by. By user: the reason, and the last time, whence, and into
-    which channel."""
+    """Refusals that have in common what they were counted by. By user: whether it was an anonymous client, for which
+    reason, the last time, whence and for which channel, and for how many channels in all."""
 
     count: int
     action: str | UnsetType = UNSET
     code: int | UnsetType = UNSET
     user: str | UnsetType = UNSET
+    anonymous: bool | UnsetType = UNSET
     reason: str | UnsetType = UNSET
     channel: str | UnsetType = UNSET
+    channels: int | UnsetType = UNSET
     address: str | UnsetType = UNSET
     last_at: datetime | UnsetType = UNSET
 
@@ -109,7 +108,7 @@ class RefusalCounts:
 
     async def ask(self, period: Period, by: RefusalsBy = "action") -> Refusals:
         """The refusals in this period, rounded to whole minutes. At most `MAX_GROUPS` groups: by action and code, by
-        code alone, or by user."""
+        code alone, or by user, action, code and reason."""
         period = period.rounded(MINUTE_S)
         async with self._pool.database() as database, database.transaction(isolation="repeatable_read", readonly=True):
             if by == "user":

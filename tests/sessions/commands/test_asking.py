@@ -8,13 +8,17 @@ import os
 import subprocess
 import sys
 from argparse import Namespace
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from services.sessions.commands import who
+from services.sessions.commands import refusals, who
 from services.sessions.commands.question import Question
 from services.sessions.commands.screen import Screen
+from services.sessions.queries.periods import Period
 from services.sessions.queries.present_counts_postgres import PresentCount, PresentCounts
+from services.sessions.queries.refusals_postgres import RefusalCount, Refusals
 from services.sessions.rows import Connection, Session
 from tests.sessions.commands.asked import at_moment, run
 from tests.sessions.day_of_a_deploy import NOW, tell
@@ -111,6 +115,7 @@ def test_what_is_not_known_is_said_with_where_to_look(postgres: Postgres, capsys
 NOTHING = [
     (["who"], "No session is connected now, at 14:30:00"),
     (["who", "--at", "14:02", "--channel", "a"], "No session was connected in a at 14:02:00"),
+    (["who", "--user", ""], "No session of anonymous clients is connected now"),
     (["who", "--by", "version", "--edge", "edge-9"], "No session is connected on edge-9 now"),
     (["drops"], "No drops from 13:30 to now"),
     (["drops", "--code", "3008", "--all"], "No ends with code 3008 from 13:30"),
@@ -183,7 +188,12 @@ SENSELESS = [
     (["drops", "--by", "moon"], "invalid choice"),
     (["drops", "--code", "99999999999"], "expected a number from 0 to 2147483647, not '99999999999'"),
     (["drops", "--code", "-1"], "expected a number from 0"),
-    (["why", ""], "expected a name, not an empty one"),
+    (["why", ""], 'expected a user id; `who --user ""` lists anonymous clients'),
+    (["users", ""], 'expected a user id; `who --user ""` lists anonymous clients'),
+    (["who", "--channel", ""], "expected a name, not an empty one"),
+    (["who", "--user", "\udcff"], "expected UTF-8"),
+    (["export-user", ""], "expected a user id"),
+    (["erase-user", "", "--yes"], "expected a user id"),
     (["who", "--edge", "\udcff"], "expected UTF-8, not '\\udcff'"),
 ]
 
@@ -231,3 +241,26 @@ def test_counts_of_a_part_say_that_they_are_of_a_part(capsys: pytest.CaptureFixt
     first, *_, last = capsys.readouterr().out.splitlines()
     assert first.startswith("At least 250,000 sessions are connected now")
     assert last == "Only the 250,000 newest are counted: --edge and --channel narrow it down."
+
+
+def test_refusals_by_user_name_the_last_channel_with_how_many_others_and_who_is_anonymous(
+    capsys: pytest.CaptureFixture[str],
+):
+    def group(user: str, anonymous: bool, channel: str, channels: int) -> RefusalCount:
+        told: dict[str, Any] = {
+            "action": "subscribe",
+            "code": 103,
+            "reason": "permission denied",
+            "address": "",
+            "last_at": NOW,
+        }
+        return RefusalCount(1, user=user, anonymous=anonymous, channel=channel, channels=channels, **told)
+
+    groups = [group("bob", False, "$chat:priv", 2), group("", True, "news", 1), group("", False, "", 0)]
+    answer = Refusals(Period(NOW - timedelta(hours=1), NOW), "user", 3, groups, 60, [], False)
+    with at_moment(NOW):
+        refusals.show(answer, Question(Namespace(by="user"), NOW), Screen(NOW))
+    bob, anonymous, unknown = [line for line in capsys.readouterr().out.splitlines() if "103" in line]
+    assert bob.startswith("bob ") and "$chat:priv and 1 more" in bob
+    assert anonymous.startswith("(anonymous) ") and "news " in anonymous and "more" not in anonymous
+    assert unknown.startswith("(unknown) ")

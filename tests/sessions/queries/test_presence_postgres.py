@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from services.chassis.postgres.pool import Pool
 from services.sessions.queries import channel_presence_postgres
@@ -193,3 +194,24 @@ async def test_a_connection_to_an_edge_whose_clock_is_behind_carries_its_session
     assert [one.channels for one in (await ask(postgres)).sessions] == [["news"], ["news"]]
     newest = await ask(postgres, limit=1, channel="news")
     assert ([one.connection for one in newest.sessions], newest.more) == (["c2"], True)
+
+
+async def test_anonymous_clients_are_those_without_a_user(postgres: Postgres):
+    await insert(
+        postgres.url,
+        *stay("ann", -MINUTE, None),
+        *_anonymous("a1", -MINUTE, None),
+        *_anonymous("a2", -3 * DAY, 1, "edge-2"),
+        *_anonymous("left", -MINUTE, -1),
+        Subscription("a1", "news", THEN - MINUTE, THEN - MINUTE),
+    )
+    assert [one.id for one in (await ask(postgres, user="")).sessions] == ["a1", "a2"]
+    assert [one.id for one in (await ask(postgres, user="", edge="edge-2")).sessions] == ["a2"]
+    assert [one.id for one in (await ask(postgres, user="", channel="news")).sessions] == ["a1"]
+    assert [one.id for one in (await ask(postgres, user="ann")).sessions] == ["ann"]
+
+
+def _anonymous(name: str, began: int, ended: int | None, edge: str = "edge-1") -> list[Row]:
+    session, connection = stay(name, began, ended, edge)
+    assert isinstance(session, Session)
+    return [replace(session, user=""), connection]

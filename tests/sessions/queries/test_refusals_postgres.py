@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from services.chassis.postgres.pool import Pool
 from services.sessions.queries import refusals_postgres
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.integration
 DAY = 86_400_000
 
 
-def refusal(user: str, minute: int, count: int = 1, reason: str = "") -> Refusal:
+def refusal(user: str, minute: int, count: int = 1, reason: str = "no") -> Refusal:
     return Refusal(
         DAY + minute * 60_000, "edge-1", "i1", "connect", 109, reason, "", user, "", "js", "5.8", "10.0.0.1", count
     )
@@ -39,17 +40,17 @@ async def test_the_greatest_group_comes_first_and_of_equals_the_last_one_that_wa
     await insert(
         postgres.url,
         refusal("before", -1, 1000),
-        refusal("ann", 0, 40, "first"),
+        refusal("ann", 0, 40),
         refusal("bob", 1, 7),
         refusal("eve", 2, 7),
-        refusal("ann", 3, 2, "last"),
+        refusal("ann", 3, 2),
         refusal("later", 10, 1000),
     )
     found = await ask(postgres)
     assert [(one.user, one.count, one.reason) for one in found.groups] == [
-        ("ann", 42, "last"),
-        ("eve", 7, ""),
-        ("bob", 7, ""),
+        ("ann", 42, "no"),
+        ("eve", 7, "no"),
+        ("bob", 7, "no"),
     ]
     assert not found.more
     monkeypatch.setattr(refusals_postgres, "MAX_READ", 3)
@@ -81,3 +82,37 @@ async def paged(refusals: RefusalCounts, limit: int, user: str | None) -> str:
 
 def reasons(page: RefusalsPage) -> str:
     return "".join(one.reason for one in page.rows)
+
+
+async def test_what_was_refused_for_another_reason_is_a_group_of_its_own(postgres: Postgres):
+    await insert(postgres.url, refusal("ann", 0, 3, "no token"), refusal("ann", 1, 2, "bad request"))
+    assert [(one.reason, one.count) for one in (await ask(postgres)).groups] == [("no token", 3), ("bad request", 2)]
+
+
+async def test_a_user_refused_several_channels_is_one_group_that_tells_how_many_and_the_last(postgres: Postgres):
+    await insert(
+        postgres.url,
+        replace(refusal("bob", 1), channel="chat:#zed", address="192.0.2.1"),
+        replace(refusal("bob", 3), channel="$chat:priv", address="192.0.2.2"),
+        replace(refusal("bob", 2), channel="chat:#zed"),
+        replace(refusal("bob", 4), channel="", address="192.0.2.3"),  # one that is too long for the log
+    )
+    (bob,) = (await ask(postgres)).groups
+    assert (bob.channel, bob.channels, bob.address, bob.count) == ("$chat:priv", 2, "192.0.2.3", 4)
+
+
+async def test_anonymous_clients_are_told_apart_from_those_of_whom_nobody_knows_who_they_are(postgres: Postgres):
+    await insert(
+        postgres.url,
+        replace(refusal("", 0, 4), connection="c1", action="publish"),
+        replace(refusal("", 1, 3), connection="c2"),  # a connect
+        replace(refusal("", 2, 2), action="publish"),  # for others, which no edge wrote singly
+        replace(refusal("", 3, 1), action="handshake"),
+    )
+    groups = (await ask(postgres)).groups
+    assert [(one.action, one.anonymous, one.count) for one in groups] == [
+        ("publish", True, 4),
+        ("connect", False, 3),
+        ("publish", False, 2),
+        ("handshake", False, 1),
+    ]
