@@ -25,13 +25,14 @@ class StreamReach(NamedTuple):
 
 class Reach(NamedTuple):
     """The epochs of the log to fold, in order, each with the last sequence; the oldest message of all, by its sequence
-    and time (Unix milliseconds, 0 without any); about how many messages there are; and whether some are archived."""
+    and time (Unix milliseconds, 0 without any); about how many messages there are; and the first and last sequence that
+    is archived of the last epoch, None if none is."""
 
     epochs: tuple[Position, ...]
     first: int
     first_at: int
     messages: int
-    has_archive: bool = False
+    archived: tuple[int, int] | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -44,11 +45,14 @@ class Reach(NamedTuple):
         if not self.first_at:
             return "the session log has no message at all"
         at = datetime.fromtimestamp(self.first_at / 1000, UTC)
-        what = "the session log and its archive reach" if self.has_archive else "the session log reaches"
-        return (
-            f"{what} back to {at:%Y-%m-%d %H:%M:%S} UTC (message {self.first:,}): about {self.messages:,} messages, "
-            "each with one fact or several"
-        )
+        has_archive = self.archived is not None or len(self.epochs) > 1
+        what = "the session log and its archive reach" if has_archive else "the session log reaches"
+        told = f"{what} back to {at:%Y-%m-%d %H:%M:%S} UTC (message {self.first:,}): about {self.messages:,} messages, "
+        told += "each with one fact or several"
+        if self.archived is None:
+            return f"{told}; of this log none is archived" if has_archive else told
+        first, last = self.archived
+        return f"{told}; the archive has messages of {first:,} to {last:,}"
 
 
 def reach_of(archived: Sequence[ArchivedEpoch], stream: StreamReach | None, target: Position) -> Reach:
@@ -67,4 +71,4 @@ def reach_of(archived: Sequence[ArchivedEpoch], stream: StreamReach | None, targ
     if own is not None:
         messages += max(0, min(own.last + 1, own_end) - own.first)
     first_at, first = min(firsts, default=(0, 0))
-    return Reach(epochs, first, first_at, messages, bool(archived))
+    return Reach(epochs, first, first_at, messages, None if own is None else (own.first, own.last))

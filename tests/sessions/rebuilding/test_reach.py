@@ -22,6 +22,13 @@ def test_a_log_that_is_over_comes_first_and_the_stream_goes_on_behind_the_archiv
     reach = reach_of([OLD, OWN], StreamReach("own", 31, 55, 6_000), Position("own", 50))
     assert reach.epochs == (Position("old", 90), Position("own", 50))
     assert (reach.first, reach.first_at, reach.messages) == (1, 1_000, 90 + 20 + 20)
+    assert reach.told.endswith("; the archive has messages of 11 to 40")
+
+
+def test_that_nothing_of_this_log_is_archived_is_said():
+    reach = reach_of([OLD], StreamReach("own", 1, 55, 6_000), Position("own", 50))
+    assert reach.told.startswith("the session log and its archive reach back to ")
+    assert reach.told.endswith("; of this log none is archived")
 
 
 def test_what_the_archive_has_of_the_beginning_counts():
