@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
+from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.convertors import Convertor, register_url_convertor
@@ -93,7 +94,9 @@ class SessionsApi:
 
 def given(request: Request) -> list[tuple[str, str]]:
     """The parameters of a request: those of its path, of its query, and the position in its header."""
-    found = [*request.path_params.items(), *request.query_params.multi_items()]
+    query = request.scope["query_string"].decode("latin-1")
+    asked = parse_qsl(query, keep_blank_values=True, errors="surrogateescape")  # what is not UTF-8 is refused later
+    found = [*request.path_params.items(), *asked]
     if position := request.headers.get(AFTER_POSITION.name.replace("_", "-")):
         found.append((AFTER_POSITION.name, position))
     return [(name, value) for name, value in found if name != "api_key"]

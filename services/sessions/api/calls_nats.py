@@ -23,7 +23,7 @@ from services.chassis.nats.headers import header, header_block
 from services.chassis.nats.link import NatsLink
 from services.chassis.process.tasks import Tasks
 from services.sessions.api.calls import AFTER_POSITION, UNKNOWN, Answer, Answered, Calls, failure, to_nobody
-from services.sessions.api.parameters import written
+from services.sessions.api.parameters import BadParameter, Parameter, written
 from services.sessions.api.questions import Question
 
 MAX_ASKED: Final = 32
@@ -84,7 +84,9 @@ class NatsCalls:
             known = ", ".join(sorted(self._questions))
             return failure(404, f"there is no question {name[:64]!r}, expected {known}")
         try:
-            given = parameters_of(data)
+            given = parameters_of(data, question.parameters)
+        except BadParameter as error:
+            return failure(400, f"{error.parameter}: {error}", error.parameter)
         except ValueError as error:
             return failure(400, str(error))
         if position := _text(headers, b"After-Position"):
@@ -110,8 +112,9 @@ def _text(headers: bytes | None, name: bytes) -> str:
     return (header(headers, name) or b"").decode(errors="replace")
 
 
-def parameters_of(data: bytes) -> list[tuple[str, str]]:
-    """The parameters in a request: those of a JSON object, none in an empty message. Raises ValueError."""
+def parameters_of(data: bytes, known: Sequence[Parameter]) -> list[tuple[str, str]]:
+    """The parameters in a request: those of a JSON object, none in an empty message. Raises ValueError, and
+    `BadParameter` for one whose type none has."""
     if not data:
         return []
     if len(data) > MAX_BODY:
@@ -127,5 +130,7 @@ def parameters_of(data: bytes) -> list[tuple[str, str]]:
         try:
             given.append((name, written(value)))
         except ValueError as error:
-            raise ValueError(f"{name[:64]}: {error}") from None
+            choice = next((each.schema.get("enum") for each in known if each.name == name), None)
+            expected = " or ".join(f'"{each}"' for each in choice) if choice else ""
+            raise BadParameter(name[:64], f"expected {expected}" if expected else str(error)) from None
     return given

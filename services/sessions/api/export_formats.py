@@ -98,7 +98,7 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, datetime):
-        return value.isoformat()
+        return str(msgspec.to_builtins(value))  # as JSON has it
     if isinstance(value, int):
         return str(value)
     if isinstance(value, str):

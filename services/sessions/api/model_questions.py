@@ -21,8 +21,8 @@ from services.sessions.api.parameters import (
     FROM,
     ID,
     LIMIT,
+    SOMEBODY,
     TO,
-    USER_IN_PATH,
     BadParameter,
     Parameter,
     Values,
@@ -116,7 +116,7 @@ class ModelQuestions:
                 self._seen,
                 period=DAY,
             ),
-            Question("user", "/users/{user:text}", "Get a user", (USER_IN_PATH,), KnownUser, self._user, no_user),
+            Question("user", "/users/{user:text}", "Get a user", (SOMEBODY,), KnownUser, self._user, no_user),
             Question(
                 "channels",
                 "/channels",

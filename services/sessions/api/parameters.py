@@ -50,9 +50,12 @@ def read_all(given: Iterable[tuple[str, str]], known: Sequence[Parameter]) -> Va
         parameter = by_name.get(name)
         if parameter is None:
             expected = ", ".join(sorted(each.name for each in known if not each.in_path)) or "none"
-            raise BadParameter(name[:64], f"unknown parameter, expected {expected}")
+            shown = name[:64].encode(errors="replace").decode()
+            raise BadParameter(shown, f"unknown parameter, expected {expected}")
         if name in values:
             raise BadParameter(name, "expected once")
+        if not _is_unicode(written):
+            raise BadParameter(name, "expected UTF-8")
         try:
             values[name] = parameter.read(written)
         except ValueError as error:
@@ -103,6 +106,13 @@ def user_id(value: str) -> str:
     if not _is_unicode(value):
         raise ValueError("expected valid text")
     return identity(value)
+
+
+def somebody(value: str) -> str:
+    """The id of a user. Anonymous clients are nobody in particular."""
+    if not value:
+        raise ValueError("expected a user id; anonymous clients are not told apart: /who?user= lists their sessions")
+    return user_id(value)
 
 
 def some_text(value: str) -> str:
@@ -183,6 +193,7 @@ _TIME: Final = {"type": "string", "format": "date-time"}
 
 ID: Final = Parameter("id", "The session's id, or that of one of its connections.", _TEXT, valid_text, in_path=True)
 USER_IN_PATH: Final = Parameter("user", "The user id.", _TEXT, user_id, in_path=True)
+SOMEBODY: Final = Parameter("user", "The user id.", _TEXT, somebody, in_path=True)
 LIMIT: Final = Parameter(
     "limit",
     "Maximum number of rows in the answer.",
@@ -204,7 +215,9 @@ USER: Final = Parameter("user", "Only of this user; empty for anonymous clients.
 CHANNEL: Final = Parameter(
     "channel", "Only sessions that were subscribed to this channel; with `at`: at that time.", _TEXT, stored_text
 )
-EDGE: Final = Parameter("edge", "Only on the edge of this name, now or at last.", _TEXT, stored_label)
+EDGE: Final = Parameter(
+    "edge", "Only on the edge of this name, now or at last; with `at`: at that time.", _TEXT, stored_label
+)
 END_CODE: Final = Parameter(
     "end_code",
     "Only sessions that ended with this close code, or are away after it.",

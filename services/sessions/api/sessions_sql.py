@@ -148,7 +148,7 @@ def _conditions(filters: Filters, bound: Bound) -> list[str]:
     found = []
     for column, value in (
         ("user_id", filters.user),
-        ("edge", filters.edge),
+        ("edge", filters.edge if filters.at is None else None),  # then: `_carried`
         ("end_code", filters.end_code),
         ("client_name", filters.client_name),
         ("client_version", filters.client_version),
@@ -190,7 +190,8 @@ def _looked_up(filters: Filters, since: datetime, bound: Bound) -> str:
     bears its name began with it."""
     channel, after = bound(filters.channel), bound(since)
     if filters.at is not None:
-        present = present_in_channel(bound(filters.at), "NULL", channel, after, "s.*")
+        edge = "NULL" if filters.edge is None else bound(filters.edge)
+        present = present_in_channel(bound(filters.at), edge, channel, after, "s.*")
         return f"WITH of_channel AS MATERIALIZED ({present})"
     return f"""
 WITH connected AS MATERIALIZED (
@@ -221,6 +222,7 @@ def _of_channel(filters: Filters, bound: Bound) -> str:
     if filters.at is not None:
         moment = bound(filters.at)
         at = f" AND u.since <= {moment} AND {END} > {moment} AND {_open_at(filters, bound)}"
+        at += "" if filters.edge is None else f" AND c.edge = {bound(filters.edge)}"
     return (
         "FROM subscriptions u JOIN connections c ON c.id = u.connection AND c.opened_at = u.opened_at "
         f"WHERE u.channel = {bound(filters.channel)}{since}{at}"
@@ -228,11 +230,15 @@ def _of_channel(filters: Filters, bound: Bound) -> str:
 
 
 def _carried(filters: Filters, bound: Bound) -> str:
-    """A session with a single connection was connected all the time."""
+    """A session had a connection then, on the edge of the filters. One with a single connection was connected all the
+    time."""
     # In the partitions of the session's own time, and of a day before it, as clocks of edges may differ.
-    by_another = f"""SELECT FROM connections c WHERE {_open_at(filters, bound)} AND c.session_id = s.id
-        AND c.opened_at >= s.opened_at - '24:00:00'::interval OFFSET 0"""
-    return f"(connections = 1 OR EXISTS ({by_another}))"
+    by_another = f"""FROM connections c WHERE {_open_at(filters, bound)} AND c.session_id = s.id
+        AND c.opened_at >= s.opened_at - '24:00:00'::interval"""
+    if filters.edge is None:
+        return f"(connections = 1 OR EXISTS (SELECT {by_another} OFFSET 0))"
+    edge, last = bound(filters.edge), "ORDER BY c.opened_at DESC, c.id DESC LIMIT 1"
+    return f"{edge} = CASE WHEN connections = 1 THEN s.edge ELSE (SELECT c.edge {by_another} {last}) END"
 
 
 def _open_at(filters: Filters, bound: Bound) -> str:

@@ -77,6 +77,7 @@ async def test_a_tag_is_of_one_version_of_the_software(api: httpx.AsyncClient, p
         first = await old.answer(QUESTION, [("limit", "7")])
         assert (first.status, first.body) == (200, b'{"limit":7}')
         assert (await old.answer(QUESTION, [("limit", "7")], first.tag)).status == 304
+        assert (await old.answer(QUESTION, [("limit", "7")], "*")).status == 304, "RFC 9110: whatever it is"
         assert (await old.answer(QUESTION, [("limit", "8")], first.tag)).status == 200
         assert (await new.answer(QUESTION, [("limit", "7")], first.tag)).status == 200
 

@@ -176,6 +176,11 @@ async def test_a_cursor_may_have_any_time(api: httpx.AsyncClient, time: str):
             ("/sessions?cursor=" + cursor_of(time), 400, "cursor: expected the value of `next`")
             for time in ("10000-01-01T00:00:00Z", "")
         ),
+        ("/sessions?user=%ff", 400, "user: expected UTF-8"),
+        ("/sessions?after_position=%ff:1", 400, "after_position: expected UTF-8"),
+        ("/sessions?%ff=1", 400, "?: unknown parameter"),
+        ("/users//why", 400, "user: expected a user id"),
+        ("/users/", 400, "user: expected a user id"),
         ("/sessions/nobody", 404, "nobody"),
         ("/sessions/%00", 400, "id"),
         ("/nowhere", 404, "Not Found"),

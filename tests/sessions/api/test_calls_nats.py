@@ -11,6 +11,8 @@ import pytest
 
 from proto.events import Opened
 from services.sessions.api.calls_nats import parameters_of
+from services.sessions.api.model_questions import GOODBYES
+from services.sessions.api.parameters import LIMIT, USER, BadParameter
 from tests.sessions.edge_double import EdgeDouble
 from tests.sessions.running import ask, metric_of, sessions_of, start
 from tests.support.eventually import eventually
@@ -58,6 +60,7 @@ async def test_a_request_is_answered_as_over_http(
         ("sessions", [1], 400, "expected a JSON object"),
         ("sessions", b"\xff", 400, "expected a JSON object"),
         ("session", {}, 400, "id: expected"),
+        ("sessions", {"limit": True}, 400, "limit: expected text"),
         ("nonsense", {}, 404, "expected channel, channels"),
     ):
         error = json.loads((await asked(question, body)).data)["error"]
@@ -66,7 +69,7 @@ async def test_a_request_is_answered_as_over_http(
     for name, status, times in (
         ("sessions", "200", 2),
         ("sessions", "304", 1),
-        ("sessions", "400", 4),
+        ("sessions", "400", 5),
         ("(unknown)", "404", 1),
     ):
         counted = {"question": name, "way": "nats", "status": status}
@@ -78,8 +81,22 @@ async def test_a_request_is_answered_as_over_http(
 
 
 def test_parameters_are_those_of_an_object() -> None:
-    assert parameters_of(b"") == [] == parameters_of(b"{}")
-    assert parameters_of(b'{"limit": 3, "group": ["a", "b"]}') == [("limit", "3"), ("group", "a,b")]
-    for wrong in (b"null", b"3", b"{", b'{"limit": null}', b"[" * 10_000, b" " * 100_000):
+    assert parameters_of(b"", ()) == [] == parameters_of(b"{}", ())
+    assert parameters_of(b'{"limit": 3, "group": ["a", "b"]}', ()) == [("limit", "3"), ("group", "a,b")]
+    for wrong in (b"null", b"3", b"{", b"[" * 10_000, b" " * 100_000):
         with pytest.raises(ValueError, match="expected"):
-            parameters_of(wrong)
+            parameters_of(wrong, ())
+
+
+@pytest.mark.parametrize(
+    ("body", "name", "says"),
+    [
+        (b'{"limit": true}', "limit", "expected text, a number, or a list of texts"),
+        (b'{"user": null}', "user", "expected text, a number, or a list of texts"),
+        (b'{"goodbyes": true}', "goodbyes", 'expected "no" or "yes"'),
+    ],
+)
+def test_a_parameter_of_another_type_is_named_with_what_is_meant(body: bytes, name: str, says: str) -> None:
+    with pytest.raises(BadParameter, match=says) as raised:
+        parameters_of(body, (LIMIT, USER, GOODBYES))
+    assert raised.value.parameter == name

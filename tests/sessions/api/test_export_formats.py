@@ -39,7 +39,7 @@ def test_no_cell_is_a_formula_and_none_is_lost(user: str) -> None:
 
 def test_absent_values_are_empty_and_numbers_plain() -> None:
     row = dict(zip(FIELDS, next(csv.reader([FORMATS["csv"].rows([session(end_code=1006)]).decode()])), strict=True))
-    assert (row["ended_at"], row["end_code"], row["opened_at"]) == ("", "1006", "2026-11-29T14:02:00+00:00")
+    assert (row["ended_at"], row["end_code"], row["opened_at"]) == ("", "1006", "2026-11-29T14:02:00Z"), "as in JSON"
 
 
 def test_json_lines_are_sessions_and_then_the_end() -> None:

@@ -25,7 +25,8 @@ def when(seconds: float) -> datetime:
 
 
 def stories() -> list[dict[str, Any]]:
-    """Sessions of every kind: short and of several days, open, away and over, some with two connections and a gap."""
+    """Sessions of every kind: short and of several days, open, away and over, some with two connections and a gap, the
+    first of them on another edge."""
     chance = random.Random(14)
     made = []
     for number in range(COUNT):
@@ -37,7 +38,7 @@ def stories() -> list[dict[str, Any]]:
         channels = [(name, opened + 1) for name in chance.sample(["news", "chat", "rare"], chance.randint(0, 2))]
         made.append({
             "id": f"s{number:03}", "user": chance.choice(["ann", "bob", ""]),
-            "edge": chance.choice(["edge-1", "edge-2"]),
+            "edge": chance.choice(["edge-1", "edge-2"]), "edge_before": chance.choice(["edge-1", "edge-2"]),
             "client_name": chance.choice(["web", "phone"]), "client_version": chance.choice(["1.0", "1.1"]),
             "opened": opened, "end": end, "gap": gap, "state": state, "channels": channels,
             "end_code": None if end is None else chance.choice([1000, 1006]),
@@ -61,9 +62,10 @@ async def insert(database: asyncpg.Connection[asyncpg.Record], one: dict[str, An
     for number, (first, last) in enumerate(spans):
         name = one["id"] if number == 0 else f"{one['id']}-{number}"
         closed = when(last) if last else None
+        edge = one["edge"] if number == len(spans) - 1 else one["edge_before"]
         await database.execute(
             "INSERT INTO connections VALUES ($1, $2, $3, 'i', $4, $5, $6, '', '', $7, '')",
-            *(name, one["id"], one["edge"], when(first), closed, one["end_code"], one["client_version"]),
+            *(name, one["id"], edge, when(first), closed, one["end_code"], one["client_version"]),
         )
         for channel, since in one["channels"]:
             begun = since if number == 0 else first
@@ -72,13 +74,14 @@ async def insert(database: asyncpg.Connection[asyncpg.Record], one: dict[str, An
             )
 
 
-def is_there(one: dict[str, Any], at: float, channel: str | None) -> bool:
+def is_there(one: dict[str, Any], at: float, channel: str | None, edge: str | None) -> bool:
     opened, end, gap = one["opened"], one["end"], one["gap"]
     spans = [(opened, end)] if gap is None else [(opened, gap[0]), (gap[1], end)]
     for number, (first, last) in enumerate(spans):
         begun = first if channel is None or number else first + 1
         if first <= at and begun <= at and (last is None or last > at):
-            return channel is None or channel in dict(one["channels"])
+            on = one["edge"] if number == len(spans) - 1 else one["edge_before"]
+            return edge in (None, on) and (channel is None or channel in dict(one["channels"]))
     return False
 
 
@@ -87,7 +90,8 @@ def fits(one: dict[str, Any], **asked: Any) -> bool:
     checks = {
         "from": lambda v: one["opened"] >= v,
         "to": lambda v: one["opened"] < v,
-        "at": lambda v: is_there(one, v, asked.get("channel")),
+        "at": lambda v: is_there(one, v, asked.get("channel"), asked.get("edge")),
+        "edge": lambda v: "at" in asked or one["edge"] == v,
         "channel": lambda v: v in dict(one["channels"]),
         "address": lambda v: one["address"].startswith(v),
     }
