@@ -126,7 +126,8 @@ class Resident(State):
         self.changed_sessions, self.changed_connections = set(), set()
         self.removed, self.removed_connections, self.left_edge = set(), set(), {}
         self.changed_channels, self.changed_edges = set(), set()
-        self.channel_hours, self.timeline, self.users, self.refusals, self.erased = {}, {}, {}, [], []
+        self.channel_hours, self.lowered_hours = {}, {}
+        self.timeline, self.users, self.refusals, self.erased = {}, {}, [], []
         self.drops, self.openings, self.refusal_counts = Counter(), Counter(), Counter()
         self.events = self.unknown = self.interrupted = self.resumed = self.edges_lost = 0
 

@@ -116,6 +116,15 @@ class UserDevice(Struct, gc=False):
     connections: int = 0
 
 
+Step = tuple[int, int]
+"""A moment, and how many were subscribed from then on."""
+
+Steps = tuple[Step, ...]
+"""How peaks were reached, as `peaks` has it: the first step is the highest of all time before the others. Then come
+those of each hour, in the order of time: the first is the hour's beginning, if it is not forgotten; the others are
+higher and higher. Empty if the latest hour is not followed."""
+
+
 class Channel(Struct, gc=False):
     """A channel: who is subscribed now, the most that ever were and since when, and how often anybody subscribed."""
 
@@ -126,6 +135,7 @@ class Channel(Struct, gc=False):
     subscriptions: int
     first_at: int
     last_at: int
+    steps: Steps = ()
 
 
 class ChannelHour(Struct, gc=False):
@@ -133,6 +143,7 @@ class ChannelHour(Struct, gc=False):
     folded), and how often somebody subscribed. `hour` is its beginning.
 
     It is added to the row that is stored: the greater peak stays, `last` is replaced, and `subscriptions` are added.
+    Before that the stored peak is lowered if `State.lowered_hours` says so.
     """
 
     channel: str

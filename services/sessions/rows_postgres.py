@@ -17,12 +17,14 @@ from services.sessions.rows import (
     Edge,
     Refusal,
     Session,
+    Steps,
     Subscription,
     TimelineEntry,
     UserDevice,
 )
 
 _encode = json.Encoder().encode
+_decode_steps = json.Decoder(Steps).decode
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -128,16 +130,18 @@ def values_of_user_device(row: UserDevice) -> tuple[Any, ...]:
 
 def channel_of(row: asyncpg.Record) -> Channel:
     """A row of `statements_writing.CHANNEL_COLUMNS`."""
-    name, subscribers, peak, peak_at, subscriptions, first_at, last_at = row
+    name, subscribers, peak, peak_at, subscriptions, first_at, last_at, steps = row
     return Channel(
-        name, subscribers, peak, milliseconds(peak_at), subscriptions, milliseconds(first_at), milliseconds(last_at)
-    )
+        name, subscribers, peak, milliseconds(peak_at), subscriptions, milliseconds(first_at), milliseconds(last_at),
+        _decode_steps(steps),
+    )  # fmt: skip
 
 
 def values_of_channel(row: Channel) -> tuple[Any, ...]:
     """The columns of `statements_writing.CHANNEL_COLUMNS`."""
     peak_at, first_at, last_at = moment(row.peak_at), moment(row.first_at), moment(row.last_at)
-    return row.name, row.subscribers, row.peak, peak_at, row.subscriptions, first_at, last_at
+    steps = _encode(row.steps).decode()
+    return row.name, row.subscribers, row.peak, peak_at, row.subscriptions, first_at, last_at, steps
 
 
 def channel_hour_of(row: asyncpg.Record) -> ChannelHour:

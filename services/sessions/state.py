@@ -49,6 +49,7 @@ class State:
         self.changed_edges: set[str] = set()
         # What a store adds to what it has, as `rows` says for each: nothing of it needs to be loaded before.
         self.channel_hours: dict[tuple[str, int], ChannelHour] = {}
+        self.lowered_hours: dict[tuple[str, int], int] = {}  # peaks that are stored, and that were no higher than this
         self.timeline: dict[tuple[str, int], TimelineEntry] = {}  # by connection and number of the batch
         self.users: dict[tuple[str, str, str, str], UserDevice] = {}
         self.drops: Counter[DropKey] = Counter()

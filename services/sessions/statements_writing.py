@@ -13,7 +13,7 @@ TIMELINE_COLUMNS: Final = "connection, number, at, facts"
 USER_DEVICE_COLUMNS: Final = (
     "user_id, session_key, client_name, client_version, first_seen, last_seen, sessions, connections"
 )
-CHANNEL_COLUMNS: Final = "name, subscribers, peak, peak_at, subscriptions, first_at, last_at"
+CHANNEL_COLUMNS: Final = "name, subscribers, peak, peak_at, subscriptions, first_at, last_at, steps"
 CHANNEL_HOUR_COLUMNS: Final = "channel, hour, peak, last, subscriptions"
 DROP_COLUMNS: Final = "width, at, edge, code, by, client_name, client_version, count"
 OPENING_COLUMNS: Final = "width, at, edge, client_name, client_version, resumed, count"
@@ -107,12 +107,33 @@ ON CONFLICT (user_id, session_key, client_name, client_version) DO UPDATE SET
 )
 
 WRITE_CHANNELS: Final = _upsert(
-    "text int int timestamptz bigint timestamptz timestamptz",
+    "text int int timestamptz bigint timestamptz timestamptz text",
     f"""
 INSERT INTO channels ({CHANNEL_COLUMNS})
 SELECT * FROM {{rows}}
 ON CONFLICT (name) DO UPDATE SET subscribers = excluded.subscribers, peak = excluded.peak, peak_at = excluded.peak_at,
-    subscriptions = excluded.subscriptions, first_at = excluded.first_at, last_at = excluded.last_at""",
+    subscriptions = excluded.subscriptions, first_at = excluded.first_at, last_at = excluded.last_at,
+    steps = excluded.steps""",
+)
+
+# What a peak turns out to be is written before what is added; and days are then what their hours are, once more.
+LOWER_CHANNEL_HOURS: Final = _upsert(
+    "text timestamptz int",
+    """
+UPDATE channel_hours h SET peak = LEAST(h.peak, l.peak) FROM {rows} AS l(channel, hour, peak)
+WHERE h.channel = l.channel AND h.hour = l.hour""",
+)
+LOWER_CHANNEL_DAYS: Final = _upsert(
+    "text timestamptz int",
+    """
+UPDATE channel_days d SET peak = highest.peak, peak_hour = highest.hour
+FROM (SELECT DISTINCT channel, date_trunc('day', hour, 'UTC') AS day FROM {rows} AS l(channel, hour, peak)) AS lowered
+CROSS JOIN LATERAL (
+    SELECT hour, peak FROM channel_hours h
+    WHERE h.channel = lowered.channel AND h.hour >= lowered.day AND h.hour < lowered.day + '24:00:00'::interval
+    ORDER BY peak DESC, hour LIMIT 1
+) AS highest
+WHERE d.channel = lowered.channel AND d.day = lowered.day""",
 )
 
 # Days are what their hours are, added up: the first hour of the greatest peak, and all subscriptions.

@@ -22,6 +22,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     PrimaryKeyConstraint,
+    Text,
     text,
 )
 from sqlmodel import Field, SQLModel
@@ -192,7 +193,7 @@ class UserDeviceRow(SQLModel, table=True):
 
 
 class ChannelRow(SQLModel, table=True):
-    """A channel: the table of `rows.Channel`."""
+    """A channel: the table of `rows.Channel`. `steps` are an array of pairs in JSON."""
 
     __tablename__ = "channels"
     __table_args__ = (
@@ -208,6 +209,7 @@ class ChannelRow(SQLModel, table=True):
     subscriptions: int = count_column()
     first_at: datetime = time_column()
     last_at: datetime = time_column()
+    steps: str = Field(sa_column=Column(Text(collation="C"), nullable=False, server_default=text("'[]'")))
 
 
 class ChannelHourRow(SQLModel, table=True):

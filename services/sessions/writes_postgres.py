@@ -84,6 +84,9 @@ def _writes(state: Resident, copying: bool) -> Iterator[Write]:
     yield from _upserts(
         sql.WRITE_CHANNELS, [rows.values_of_channel(state.channels[key]) for key in sorted(state.changed_channels)]
     )
+    lowered = [(name, moment(hour), peak) for (name, hour), peak in sorted(state.lowered_hours.items())]
+    yield from _upserts(sql.LOWER_CHANNEL_HOURS, lowered)
+    yield from _upserts(sql.LOWER_CHANNEL_DAYS, lowered)
     yield from _upserts(
         sql.ADD_CHANNEL_HOURS,
         [rows.values_of_channel_hour(state.channel_hours[key]) for key in sorted(state.channel_hours)],

@@ -81,6 +81,8 @@ def _of(row: Row) -> tuple[str, dict[str, Any]]:
     values = {name: getattr(row, name) for name in row.__struct_fields__}
     if "user" in values:
         values["user_id"] = values.pop("user")
+    if isinstance(row, Channel):
+        values["steps"] = msgspec.json.encode(row.steps).decode()
     if isinstance(row, TimelineEntry):
         values["facts"] = msgspec.json.encode(row.facts).decode()
     return TABLES[type(row)], {name: _value(name, value) for name, value in values.items()}

@@ -113,6 +113,7 @@ def changes(part: State, whole: State) -> None:
     added = ("timeline", "users", "drops", "versions", "refusals")
     assert rows_of(part, added) == rows_of(whole, added)
     assert part.channel_hours == whole.channel_hours
+    assert part.lowered_hours == whole.lowered_hours
     for changed in (
         whole.changed_sessions,
         whole.changed_connections,
@@ -129,6 +130,7 @@ def changes(part: State, whole: State) -> None:
         whole.refusal_counts,
         whole.refusals,
         whole.channel_hours,
+        whole.lowered_hours,
     ):
         changed.clear()
 

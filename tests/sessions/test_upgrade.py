@@ -10,6 +10,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 
 from proto.events import Closed, EdgeLost, EventBatch, Opened, SessionEvent, Subscribed, Unsubscribed
 from services.chassis.postgres.pool import Pool
@@ -123,9 +124,10 @@ async def upgraded(empty_postgres: Postgres) -> AsyncIterator[State]:
 
 def all_rows(state: State) -> dict[str, Any]:
     """The rows of the models that are filled. When an edge was heard last, only the log knows: each row has a time of
-    its connections."""
+    its connections. How a channel came to its peaks is not known either, until a new hour begins."""
     edges = {name: (row.edge, row.opened, row.ended, row.lost_at) for name, row in state.edges.items()}
-    return rows_of(state, MODELS) | {"edges": edges}
+    channels = {name: replace(row, steps=()) for name, row in state.channels.items()}, state.channel_hours
+    return rows_of(state, MODELS) | {"edges": edges, "channels": channels}
 
 
 async def test_rows_are_kept_and_the_models_are_as_their_facts_are_folded(empty_postgres: Postgres, upgraded: State):

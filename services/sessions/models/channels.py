@@ -1,11 +1,13 @@
 """The model `channels`: how many are subscribed to a channel, the most that were, and how often anybody subscribed.
 
-Somebody is subscribed while his connection is open: with it all its subscriptions end. Peaks are those in the order of
-the log, in which the facts of two edges may be exchanged.
+Somebody is subscribed while their connection is open: with it all its subscriptions end. That is when the edge closed
+it, also where it took a minute to notice that the client was gone; or when the edge was heard last, if it was lost.
+Ends that are told late correct the peaks of the time since (`peaks`).
 """
 
 from __future__ import annotations
 
+from services.sessions.peaks import LATE_MS, Hour, corrected, extended, highest, hour_of, hours
 from services.sessions.rows import HOUR_MS, Channel, ChannelHour, Connection
 from services.sessions.state import State
 
@@ -22,9 +24,10 @@ def unsubscribed(state: State, connection: Connection, channel: str, at: int) ->
 
 
 def closed(state: State, connection: Connection, at: int) -> None:
-    """An open connection closes, and is no longer in any channel."""
-    for channel in state.subscriptions.of(connection.id):
-        _change(state, channel, -1, at)
+    """An open connection closes, and is no longer in any channel. If that was before it subscribed, which happens where
+    its edge was lost, it was in the channel for no time."""
+    for channel, subscription in state.subscriptions.of(connection.id).items():
+        _change(state, channel, -1, max(at, subscription.since))
 
 
 def reopened(state: State, connection: Connection, at: int) -> None:
@@ -36,27 +39,65 @@ def reopened(state: State, connection: Connection, at: int) -> None:
 def _change(state: State, name: str, difference: int, at: int, subscriptions: int = 0) -> None:
     """Counts `difference` subscribers more at `at`, and so many new subscriptions."""
     row = state.channels.get(name)
+    hour = at - at % HOUR_MS
     if row is None:
-        row = state.channels[name] = Channel(name, 0, 0, at, 0, at, at)
+        row = state.channels[name] = Channel(name, 0, 0, at, 0, at, at, ((at, 0), (hour, 0)))
     before = row.subscribers
     now = before + difference
     if now < 0:
         now = 0  # somebody deleted the channel's row
     row.subscribers = now
     row.subscriptions += subscriptions
-    if now > row.peak:
-        row.peak, row.peak_at = now, at
+    state.changed_channels.add(name)
+    if hour > row.last_at:  # the first fact of an hour: nothing in it is unknown
+        row.steps = extended(row.steps or ((row.peak_at, row.peak),), hour, before)
     if at > row.last_at:
         row.last_at = at
     elif at < row.first_at:
         row.first_at = at
-    state.changed_channels.add(name)
-    key = name, at - at % HOUR_MS
-    hour = state.channel_hours.get(key)
-    if hour is None:
-        state.channel_hours[key] = ChannelHour(*key, max(before, now), now, subscriptions)
+    steps = row.steps
+    if steps:
+        latest, peak = steps[-1]
+        if at < latest - LATE_MS:
+            row.steps = ()  # too late, or a clock is wrong: until the next hour peaks are those in the order of the log
+        elif at < latest:
+            _correct(state, row, now - before, at, subscriptions)
+            return
+        elif now > peak:
+            row.steps = extended(steps, at, now)
+    if now > row.peak:
+        row.peak, row.peak_at = now, at
+    _count(state, name, hour, before if before > now else now, now, subscriptions)
+
+
+def _correct(state: State, row: Channel, difference: int, at: int, subscriptions: int) -> None:
+    """So many more were there since `at`, before the latest step, than was known."""
+    peaks = {hour.at: hour.peak for hour in hours(row.steps)}
+    row.steps = corrected(row.steps, at, difference)
+    row.peak_at, row.peak = highest(row.steps)
+    since = hour_of(at)
+    later = [hour for hour in hours(row.steps) if hour.at >= since]
+    if later[0].at > since:  # nothing was told of this hour, or it is no longer known what
+        level = later[0].first
+        later.insert(0, Hour(since, level, max(level, level - difference)))
+    ends = [hour.first for hour in later[1:]]
+    for hour, last in zip(later, [*ends, row.subscribers], strict=True):
+        key = row.name, hour.at
+        if hour.peak < peaks.get(hour.at, 0):
+            state.lowered_hours[key] = min(hour.peak, state.lowered_hours.get(key, hour.peak))
+            if key in state.channel_hours:
+                state.channel_hours[key].peak = hour.peak
+        _count(state, row.name, hour.at, hour.peak, last, subscriptions if hour.at == since else 0)
+
+
+def _count(state: State, name: str, hour: int, peak: int, last: int, subscriptions: int) -> None:
+    """There were at least `peak` in this hour, `last` at its end, and so many new subscriptions."""
+    key = name, hour
+    row = state.channel_hours.get(key)
+    if row is None:
+        state.channel_hours[key] = ChannelHour(name, hour, peak, last, subscriptions)
         return
-    hour.last = now
-    hour.subscriptions += subscriptions
-    if now > hour.peak or before > hour.peak:  # in between, facts of other hours may have been told
-        hour.peak = max(before, now)
+    row.last = last
+    row.subscriptions += subscriptions
+    if peak > row.peak:
+        row.peak = peak

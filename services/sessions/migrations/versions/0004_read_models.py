@@ -115,6 +115,7 @@ CREATE TABLE channels (
     subscriptions BIGINT NOT NULL,
     first_at TIMESTAMP WITH TIME ZONE NOT NULL,
     last_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    steps TEXT COLLATE "C" DEFAULT '[]' NOT NULL,
     PRIMARY KEY (name)
 );
 CREATE INDEX channels_by_end ON channels (reverse(name)) WHERE strpos(name, '#') > 0;
