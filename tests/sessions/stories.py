@@ -27,6 +27,7 @@ from proto.events import (
     Unsubscribed,
     user_digest,
 )
+from services.sessions.rows import DAY_MS
 
 WINDOW_MS = 20_000
 
@@ -140,12 +141,13 @@ def split(batches: list[EventBatch], cuts: list[int]) -> list[list[EventBatch]]:
 
 
 def long_story(seed: int) -> list[EventBatch]:
-    """A hundred facts of three edges and few users, crowded in time, so that sessions meet each other."""
+    """A hundred facts of three edges and few users, crowded in time, so that sessions meet each other. Of an even
+    `seed` they are told around midnight."""
     chance = random.Random(seed)
     names = [f"c{n}" for n in range(40)]
     parts: list[tuple[str, list[SessionEvent]]] = []
     for step in range(40):
-        at = step * 1_500
+        at = step * 1_500 + (0 if seed % 2 else DAY_MS - 30_000)
         facts: list[SessionEvent] = []
         for _ in range(chance.randint(0, 4)):
             now, name = at + chance.randint(-9_000, 9_000), chance.choice(names)

@@ -31,10 +31,13 @@ from services.sessions.loading_postgres import load_living
 from services.sessions.projection import NAMES, fold
 from services.sessions.rebuilding.model_tables import ALL, tables_of
 from services.sessions.resident import Resident
+from services.sessions.rows import HOUR_MS
 from services.sessions.state import State
 from services.sessions.store import ORIGIN, FactsRefused, Outcome, Position, PositionConflict, Store, StoreAway
 from services.sessions.store_postgres import PostgresStore
 from tests.contract.session_rows import rows_of, stays_of, subscriptions_of
+from services.sessions.values import WATCH_WRITER
+from tests.contract.session_rows import rows_of
 from tests.contract.session_store import StoreContract, batch
 from tests.sessions.database import execute, read_archive, read_letters, read_rows
 from tests.sessions.rebuilding.shop import day
@@ -139,6 +142,27 @@ async def test_whatever_is_in_memory_the_rows_are_the_fold_over_everything(
             await asyncio.gather(*begun)
         assert rows_of(await read_rows(postgres.url)) == rows_of(fold(State(WINDOW_MS), batches))
         await execute(postgres.url, f"TRUNCATE {', '.join(tables.SessionRow.metadata.tables)}")
+
+
+async def test_peaks_are_right_if_the_service_is_restarted_between_the_end_of_an_edge_and_its_loss(postgres: Postgres):
+    killed = 24 * HOUR_MS - 1_200
+    batches = [
+        EventBatch("edge-1", "i1", 1, [one for n in range(4) for one in entered(f"c{n}", killed - 9_000 + n)]),
+        EventBatch("edge-2", "i2", 1, [one for n in range(4) for one in entered(f"d{n}", killed + 350 * (n + 1))]),
+        EventBatch("", WATCH_WRITER, 1, [EdgeLost(at=killed, instance="i1")]),
+        EventBatch("edge-2", "i2", 2, entered("e", killed + 9_000)),
+    ]
+    for number, each in enumerate(batches):
+        async with store_on(postgres) as store:
+            await store.commit(Position("e", number) if number else ORIGIN, Position("e", number + 1), [each])
+    kept = await read_rows(postgres.url)
+    assert rows_of(kept) == rows_of(fold(State(WINDOW_MS), batches))
+    assert (kept.channels["news"].peak, kept.channels["news"].peak_at) == (5, killed + 9_000)
+    assert [(row.peak, row.last) for _, row in sorted(kept.channel_hours.items())] == [(4, 3), (5, 5)]
+
+
+def entered(connection: str, at: int) -> list[SessionEvent]:
+    return [Opened(at=at, connection=connection, user="ann"), Subscribed(at=at, connection=connection, channel="news")]
 
 
 async def test_a_commit_that_is_folded_upon_one_that_fails_is_void(postgres: Postgres, postgres_store: PostgresStore):

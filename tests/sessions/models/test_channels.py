@@ -145,7 +145,7 @@ def test_with_ends_that_are_told_late_peaks_are_those_of_time(all_stays: list[St
     }
     for key, row in in_time.channel_hours.items():
         assert state.channel_hours[key] == row
-    begins = [row.since for row in state.subscriptions.values()]
+    begins = [row.opened_at for row in state.connections.values()]
     closes = [(row.opened_at, row.closed_at) for row in state.connections.values() if row.closed_at is not None]
     at_once = [sum(begin <= at <= end for begin, end in closes) for at in begins]
     assert max((row.peak for row in state.channels.values()), default=0) == max(at_once, default=0)
