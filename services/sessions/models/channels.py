@@ -1,7 +1,7 @@
 """The model `channels`: how many are subscribed to a channel, the most that were, and how often anybody subscribed.
 
 Somebody is subscribed while their connection is open: with it all its subscriptions end. That is when the edge closed
-it, also where it took a minute to notice that the client was gone; or when the edge was heard last, if it was lost.
+it, also where it took a while to notice that the client was gone; or when the edge was heard last, if it was lost.
 Ends that are told late correct the peaks of the time since (`peaks`).
 """
 
