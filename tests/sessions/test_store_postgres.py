@@ -35,9 +35,8 @@ from services.sessions.rows import HOUR_MS
 from services.sessions.state import State
 from services.sessions.store import ORIGIN, FactsRefused, Outcome, Position, PositionConflict, Store, StoreAway
 from services.sessions.store_postgres import PostgresStore
-from tests.contract.session_rows import rows_of, stays_of, subscriptions_of
 from services.sessions.values import WATCH_WRITER
-from tests.contract.session_rows import rows_of
+from tests.contract.session_rows import rows_of, stays_of, subscriptions_of
 from tests.contract.session_store import StoreContract, batch
 from tests.sessions.database import execute, read_archive, read_letters, read_rows
 from tests.sessions.rebuilding.shop import day
