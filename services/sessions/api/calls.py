@@ -166,11 +166,12 @@ def too_slow(question: Question, values: Values) -> str:
 
 
 def fill_period(values: Values, usual: timedelta, now: datetime) -> None:
-    """Completes the period that a question is about; it ends with the present minute unless it is said otherwise.
+    """Completes the period that a question is about; unless it is said otherwise it ends with the present minute, or
+    with that of the moment `at`, after which nobody was opened who was there then.
 
     Raises `BadParameter` for one that ends before it begins, or is too long.
     """
-    until = values.setdefault("to", min(ceiling(now, MINUTE_S), LAST_DAY))
+    until = values.setdefault("to", min(ceiling(values.get(AT.name, now), MINUTE_S), LAST_DAY))
     since = values.setdefault("from", max(until, FIRST_DAY + usual) - usual)
     if until <= since:
         raise BadParameter("to", "expected a time after `from`")

@@ -196,6 +196,9 @@ async def test_sessions_are_counted_by_anything(postgres: Postgres) -> None:
         ):
             answer = await http.get("/sessions/counts", params={**PERIOD, **query})
             assert answer.status_code == 400 and answer.json()["error"]["parameter"] == parameter
+        then = (await http.get("/sessions/counts", params={"group": "edge", "at": "2026-11-28T00:10:30Z"})).json()
+        assert sum(one["count"] for one in then["counts"]) == 2, "who began in the day before that moment"
+        assert then["period"] == {"since": "2026-11-27T00:11:00Z", "until": "2026-11-28T00:11:00Z"}
 
 
 async def test_counts_of_openings_are_those_of_sessions_whatever_the_interval(postgres: Postgres) -> None:
