@@ -24,23 +24,19 @@ MAX_READ: Final = 10_000
 """Refusals that are counted by user, who may all be others: of more, the newest."""
 
 # Without a user it is an anonymous client if it had connected. Otherwise nobody knows who it was: also of refusals that
-# no edge wrote singly, which name no connection. What is sorted is of the greatest groups alone.
-_GROUP: Final = "user_id, anonymous, action, code, reason"
+# no edge wrote singly, which name no connection.
 _BY_USER: Final = f"""
 WITH newest AS MATERIALIZED (
     SELECT number, at, user_id, action, code, reason, channel, address, count,
         user_id = '' AND connection <> '' AND action <> 'connect' AS anonymous
     FROM refusals WHERE at >= $1 AND at < $2 ORDER BY at DESC LIMIT $3
-), greatest AS MATERIALIZED (
-    SELECT {_GROUP}, sum(count)::bigint AS total, max(at) AS last_at FROM newest
-    GROUP BY {_GROUP} ORDER BY sum(count) DESC, max(at) DESC, {_GROUP} LIMIT {MAX_GROUPS}
 )
-SELECT user_id AS user, anonymous, action, code, reason, total AS count, last_at,
+SELECT user_id AS user, anonymous, action, code, reason, sum(count)::bigint AS count, max(at) AS last_at,
     (array_agg(address ORDER BY at DESC, number DESC))[1] AS address,
     coalesce((array_agg(channel ORDER BY at DESC, number DESC) FILTER (WHERE channel <> ''))[1], '') AS channel,
     count(DISTINCT channel) FILTER (WHERE channel <> '') AS channels, (SELECT count(*) >= $3 FROM newest) AS more
-FROM greatest JOIN newest USING ({_GROUP})
-GROUP BY {_GROUP}, total, last_at ORDER BY total DESC, last_at DESC, {_GROUP}"""
+FROM newest GROUP BY user_id, anonymous, action, code, reason
+ORDER BY sum(count) DESC, max(at) DESC, user_id, anonymous, action, code, reason LIMIT {MAX_GROUPS}"""
 
 _TOTAL: Final = f"SELECT coalesce(sum(count), 0)::bigint FROM refusal_counts WHERE {COUNTED}"
 _CURVE: Final = f"SELECT {STEP}, sum(count)::bigint FROM refusal_counts WHERE {COUNTED} GROUP BY 1"
