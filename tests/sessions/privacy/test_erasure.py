@@ -255,7 +255,7 @@ async def test_a_dry_run_and_another_id_erase_nothing(
         unknown = await it.service.command("erase-user", "never seen", "--yes")
         assert unknown.returncode == 0 and "nothing is stored" in unknown.stderr
         nobody = await it.service.command("erase-user", "", "--yes")
-        assert nobody.returncode == 1 and "anonymous" in nobody.stderr
+        assert nobody.returncode == 2 and "anonymous" in nobody.stderr
 
 
 async def test_an_erasure_that_was_killed_is_finished_by_the_next(
