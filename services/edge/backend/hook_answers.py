@@ -8,6 +8,7 @@ known here", from the others it is a bad answer.
 from __future__ import annotations
 
 import base64
+from math import ceil
 from typing import Annotated, Final, Generic, TypeVar
 
 from msgspec import DecodeError, Meta, Raw, Struct
@@ -264,7 +265,7 @@ def _time(value: int | float | None) -> int:
         return 0
     if not 0 <= value < _END_OF_TIME:
         raise BadAnswer("the answer's expire_at is not a time")
-    return int(value)
+    return ceil(value)  # not before that time: rounded down, an answer for a second could be past when it comes
 
 
 def _own_data(data: Raw, in_base64: str | None, encoding: str) -> Raw:

@@ -164,7 +164,9 @@ def test_subscribe_may_be_allowed_on_its_own_terms():
     switches = {name: {"value": False} for name in Override.__struct_fields__}
     grant = subscribe_answer(result(b64info=b64(b'{"a":\n1}'), data="hi", expire_at=12.9, override=switches))
     assert isinstance(grant, Grant)
-    assert (bytes(grant.info), bytes(grant.data), grant.expires_at) == (b'{"a":1}', b'"hi"', 12)
+    assert (bytes(grant.info), bytes(grant.data), grant.expires_at) == (b'{"a":1}', b'"hi"', 13), (
+        "not before the time that the backend says"
+    )
     assert grant.override == Override(*(Switch(False) for _ in switches))
 
 
