@@ -46,6 +46,10 @@ def first_line(error: BaseException) -> str:
     return str(error).partition("\n")[0] or type(error).__name__
 
 
+_SERVER_SETTINGS: Final = {"jit": "off"}
+"""Questions take milliseconds and have many partitions in their plans: to compile them takes seconds."""
+
+
 class Pool:
     """At most `size` connections to `url`. They are made on demand, so that PostgreSQL may start later.
 
@@ -69,6 +73,7 @@ class Pool:
             max_size=self._size,
             timeout=_CONNECT_TIMEOUT_S,
             command_timeout=_COMMAND_TIMEOUT_S,
+            server_settings=_SERVER_SETTINGS,
         )
         return self
 

@@ -27,3 +27,10 @@ async def test_who_is_cancelled_while_giving_back_a_connection_leaves_nothing_be
                 await asyncio.sleep(0)
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
+
+
+async def test_no_statement_is_compiled_whatever_the_server_does_by_itself(postgres: Postgres):
+    async with Pool(postgres.url, 1) as pool:
+        for _ in range(2):  # the second time by the same connection, which was given back
+            async with pool.database() as database:
+                assert await database.fetchval("SHOW jit") == "off"
