@@ -20,7 +20,7 @@ _COUNTS: Final = f"""
 SELECT {{columns}}, sum(count)::bigint AS count FROM refusal_counts WHERE {COUNTED}
 GROUP BY {{columns}} ORDER BY sum(count) DESC, {{columns}} LIMIT {MAX_GROUPS}"""
 
-MAX_READ: Final = 10_000
+MAX_READ: Final = 5_000
 """Refusals that are counted by user, who may all be others: of more, the newest."""
 
 # Without a user it is an anonymous client if it had connected. Otherwise nobody knows who it was: also of refusals that
