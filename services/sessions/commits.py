@@ -57,10 +57,10 @@ async def _in_halves(
         await commit_portion(store, Position(at.epoch, first.upto), second, took, archiving)
         return
     letters = [letter(at.epoch, entry, Unreadable(entry.data, str(refused))) for entry in portion.entries]
-    took(await _put_aside(store, at, portion, letters, archiving))
+    took(await _set_aside(store, at, portion, letters, archiving))
 
 
-async def _put_aside(store: Store, at: Position, portion: Portion, letters: list[DeadLetter], archiving: bool) -> Step:
+async def _set_aside(store: Store, at: Position, portion: Portion, letters: list[DeadLetter], archiving: bool) -> Step:
     after, archived = Position(at.epoch, portion.upto), portion.entries if archiving else ()
     try:
         outcome = await store.commit(at, after, [], None, letters, archived, portion.overtaken)

@@ -22,16 +22,26 @@ SHOWN_CHANNELS: Final = 100
 _A_DAY_BEFORE: Final = "$4::timestamptz - '24:00:00'::interval"
 """What belongs to a session may be from before it, as clocks of edges differ."""
 
-# The connection that carried a session then. Without one the session was away. That of a session of one connection is
-# not looked up: its session has what is asked.
+
+def carrying(columns: str, condition: str) -> str:
+    """The connection that carried the session `s` at $1, if this condition holds, too."""
+    return f"""
+        SELECT {columns} FROM connections
+        WHERE session_id = s.id AND opened_at >= s.opened_at - '24:00:00'::interval
+            AND {condition} AND opened_at <= $1 AND (closed_at IS NULL OR closed_at > $1)
+        ORDER BY opened_at DESC, id DESC LIMIT 1"""
+
+
+_CARRYING: Final = carrying(
+    "id, edge, instance, client_version, address, opened_at", f"s.connections > 1 AND opened_at > {_A_DAY_BEFORE}"
+)
+
+# Without such a connection the session was away. That of a session of one connection is not looked up: its session has
+# what is asked.
 _CARRIED: Final = f"""
 JOIN LATERAL (
     SELECT s.connection AS id, s.edge, s.instance, s.client_version, s.address, s.opened_at WHERE s.connections = 1
-    UNION ALL (
-        SELECT id, edge, instance, client_version, address, opened_at FROM connections
-        WHERE s.connections > 1 AND session_id = s.id AND opened_at >= s.opened_at - '24:00:00'::interval
-            AND opened_at > {_A_DAY_BEFORE} AND opened_at <= $1 AND (closed_at IS NULL OR closed_at > $1)
-        ORDER BY opened_at DESC, id DESC LIMIT 1)
+    UNION ALL ({_CARRYING})
 ) AS c ON $2::text IS NULL OR c.edge = $2"""
 
 _IN_CHANNEL: Final = f"""

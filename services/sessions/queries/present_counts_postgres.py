@@ -11,6 +11,7 @@ from services.chassis.postgres.pool import Pool
 from services.sessions.lengths import there_at
 from services.sessions.queries.channel_presence_sql import present_in_channel
 from services.sessions.queries.channel_subscriptions_postgres import MANY, before_the_newest
+from services.sessions.queries.presence_postgres import carrying
 from services.sessions.queries.reaches import EVER
 from services.sessions.statements import END
 from services.sessions.values import text
@@ -37,6 +38,8 @@ _THERE: Final = " UNION ALL ".join(
     for condition in there_at("$1")
 )
 
+_CARRYING: Final = carrying("id, edge, client_version, address, opened_at", "true")
+
 # A session of one connection has what is asked. For the few of several, it is looked up which one carried them then.
 _ALL: Final = f"""
 there AS MATERIALIZED (SELECT * FROM ({_THERE}) AS found LIMIT {{most}}),
@@ -44,12 +47,8 @@ present AS (
     SELECT user_id, address, client_name, client_version, edge, connection, opened_at FROM there WHERE connections = 1
     UNION ALL
     SELECT s.user_id, c.address, s.client_name, c.client_version, c.edge, c.id, c.opened_at
-    FROM (SELECT * FROM there WHERE connections > 1) AS s CROSS JOIN LATERAL (
-        SELECT id, edge, client_version, address, opened_at FROM connections
-        WHERE session_id = s.id AND opened_at >= s.opened_at - '24:00:00'::interval
-            AND opened_at <= $1 AND (closed_at IS NULL OR closed_at > $1)
-        ORDER BY opened_at DESC, id DESC LIMIT 1
-    ) AS c WHERE $2::text IS NULL OR c.edge = $2
+    FROM (SELECT * FROM there WHERE connections > 1) AS s CROSS JOIN LATERAL ({_CARRYING}) AS c
+    WHERE $2::text IS NULL OR c.edge = $2
 )"""
 _HOW_MANY_OF_ALL: Final = "(SELECT count(*) FROM there)"
 
