@@ -24,19 +24,26 @@ MAX_READ: Final = 5_000
 """Refusals that are counted by user, who may all be others: of more, the newest."""
 
 # Without a user it is an anonymous client if it had connected. Otherwise nobody knows who it was: also of refusals that
-# no edge wrote singly, which name no connection.
+# no edge wrote singly, which name no connection. Each has its place, that of the newest is 1: by it the greatest groups
+# find what they tell, and nothing is sorted but these.
 _BY_USER: Final = f"""
 WITH newest AS MATERIALIZED (
-    SELECT number, at, user_id, action, code, reason, channel, address, count,
-        user_id = '' AND connection <> '' AND action <> 'connect' AS anonymous
-    FROM refusals WHERE at >= $1 AND at < $2 ORDER BY at DESC LIMIT $3
+    SELECT row_number() OVER (ORDER BY at DESC, number DESC) AS place, at, user_id, action, code, reason, channel,
+        address, count, user_id = '' AND connection <> '' AND action <> 'connect' AS anonymous
+    FROM refusals WHERE at >= $1 AND at < $2 ORDER BY at DESC, number DESC LIMIT $3
+), greatest AS MATERIALIZED (
+    SELECT sum(count)::bigint AS count, min(place) AS last, array_agg(place) AS places
+    FROM newest GROUP BY user_id, anonymous, action, code, reason ORDER BY 1 DESC, 2 LIMIT {MAX_GROUPS}
+), of_channels AS (
+    SELECT last, count(DISTINCT channel) AS channels, min(place) AS last_of_channel
+    FROM (SELECT last, unnest(places) AS place FROM greatest) AS one JOIN newest USING (place)
+    WHERE channel <> '' GROUP BY last
 )
-SELECT user_id AS user, anonymous, action, code, reason, sum(count)::bigint AS count, max(at) AS last_at,
-    (array_agg(address ORDER BY at DESC, number DESC))[1] AS address,
-    coalesce((array_agg(channel ORDER BY at DESC, number DESC) FILTER (WHERE channel <> ''))[1], '') AS channel,
-    count(DISTINCT channel) FILTER (WHERE channel <> '') AS channels, (SELECT count(*) >= $3 FROM newest) AS more
-FROM newest GROUP BY user_id, anonymous, action, code, reason
-ORDER BY sum(count) DESC, max(at) DESC, user_id, anonymous, action, code, reason LIMIT {MAX_GROUPS}"""
+SELECT n.user_id AS user, n.anonymous, n.action, n.code, n.reason, g.count, n.at AS last_at, n.address,
+    coalesce(c.channel, '') AS channel, coalesce(o.channels, 0) AS channels,
+    (SELECT count(*) >= $3 FROM newest) AS more
+FROM greatest AS g JOIN newest AS n ON n.place = g.last LEFT JOIN of_channels AS o ON o.last = g.last
+LEFT JOIN newest AS c ON c.place = o.last_of_channel ORDER BY g.count DESC, g.last"""
 
 _TOTAL: Final = f"SELECT coalesce(sum(count), 0)::bigint FROM refusal_counts WHERE {COUNTED}"
 _CURVE: Final = f"SELECT {STEP}, sum(count)::bigint FROM refusal_counts WHERE {COUNTED} GROUP BY 1"
