@@ -70,6 +70,10 @@ class _Explaining:
         await self._explain(statement, values)
         return await self._database.fetchval(statement, *values)
 
+    async def cursor(self, statement: str, *values: Any) -> Any:
+        """Explains it as if it were read to its end. Needs no transaction."""
+        return _Cursor(await self.fetch(statement, *values))
+
     async def execute(self, statement: str, *values: Any) -> Any:
         if values:
             await self._explain(statement, values)
@@ -77,6 +81,15 @@ class _Explaining:
 
     async def _explain(self, statement: str, values: tuple[Any, ...]) -> None:
         self._plans.append(await plan_of(self._database, statement, *values))
+
+
+class _Cursor:
+    def __init__(self, rows: list[Any]) -> None:
+        self._rows = rows
+
+    async def fetch(self, count: int) -> list[Any]:
+        portion, self._rows = self._rows[:count], self._rows[count:]
+        return portion
 
 
 async def plan_of(database: Any, statement: str, *values: Any) -> Plan:

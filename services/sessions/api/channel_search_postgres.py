@@ -1,7 +1,8 @@
 """Finds the sessions that were ever in a channel, newest first.
 
 Those of its newest subscriptions are looked up first, then of more of them, then of all. Of a channel in which too many
-are, all sessions are walked through from the newest on instead: it is in many of them.
+are, all sessions are walked through from the newest on instead: it is in many of them. Those that were in it at
+a moment are found as `who` finds them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import Any, Final
 
 from services.chassis.postgres.pool import Database
 from services.sessions.api.filters import Filters
-from services.sessions.api.sessions_sql import UNKNOWN, Found, select
+from services.sessions.api.sessions_sql import UNKNOWN, Found, in_channel, select
+from services.sessions.queries.channel_presence_postgres import newest_in_channel
 from services.sessions.queries.channel_subscriptions_postgres import MANY, before_the_newest, has_many_since
 from services.sessions.queries.places import Place
 from services.sessions.queries.reaches import EVER
@@ -31,19 +33,40 @@ def channel_to_search(filters: Filters) -> str | None:
 
 async def of_channel(database: Database, channel: str, filters: Filters, limit: int, after: Place | None) -> list[Any]:
     """Up to `limit` sessions of this channel, which is that of the filters, from the place `after` on."""
-    bounds = (None if after is None else after.at, filters.until, filters.at)
+    rows: list[Any] | None
+    if filters.at is None:
+        rows = await _of_any_time(database, channel, filters, limit, after)
+    else:
+        beginning = _beginning(filters)
+        rows = await newest_in_channel(
+            database, channel, filters.at, lambda since: in_channel(filters, since, after), limit, beginning
+        )
+    if rows is None:
+        query = select(filters, limit, after)
+        rows = await database.fetch(query.sql, *query.values)
+    return rows
+
+
+async def _of_any_time(
+    database: Database, channel: str, filters: Filters, limit: int, after: Place | None
+) -> list[Any] | None:
+    """None if the channel has too many subscriptions."""
+    bounds = (None if after is None else after.at, filters.until)
     up_to = min((one for one in bounds if one is not None), default=_LAST)
-    beginning = EVER if filters.since is None else filters.since - _JUST_BEFORE
+    beginning = _beginning(filters)
     for number in (*(each * limit for each in _FOR_EACH), MANY):
         since = max(await before_the_newest(database, channel, number, up_to), beginning)
-        if filters.at is None and await has_many_since(database, channel, since, MANY):
-            break  # those after `up_to` are looked up, too: their sessions may have begun before it
+        if await has_many_since(database, channel, since, MANY):
+            return None  # those after `up_to` are looked up, too: their sessions may have begun before it
         query = select(filters, limit, after, Found(since))
         rows: list[Any] = await database.fetch(query.sql, *query.values)
         if len(rows) >= limit or since == beginning:
             return rows
-    query = select(filters, limit, after)
-    return await database.fetch(query.sql, *query.values)
+    return None
+
+
+def _beginning(filters: Filters) -> datetime:
+    return EVER if filters.since is None else filters.since - _JUST_BEFORE
 
 
 async def all_of_channel(database: Database, filters: Filters) -> Found:

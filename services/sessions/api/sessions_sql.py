@@ -88,10 +88,7 @@ def select(
 ) -> Query:
     """Finds the sessions, newest first: up to `limit` of them, after the place `after`."""
     bound = Bound()
-    period = _period(filters, bound)
-    if after is not None:
-        at, id_ = bound(after.at), bound(after.id)
-        period.append(f"opened_at <= {at} AND (opened_at, id) < ({at}, {id_})")
+    period = _period(filters, bound, after)
     conditions = period + _conditions(filters, bound)
     end = "" if limit is None else f"LIMIT {int(limit)}"
     if found.channel_since is not None:
@@ -120,6 +117,16 @@ def select(
     return Query(f"SELECT {columns} FROM ({' UNION ALL '.join(parts)}) s {_ORDER} {end}", bound.values)
 
 
+def in_channel(filters: Filters, since: datetime, after: Place | None = None) -> Query:
+    """Finds those who were in the filters' channel at their moment, and subscribed and began after `since`, as
+    `channel_presence_postgres.newest_in_channel` reads them."""
+    bound = Bound()
+    conditions = _period(filters, bound, after) + _conditions(filters, bound)
+    present = _present_in_channel(filters, since, bound, "s.*, c.since")
+    sql = f"SELECT {COLUMNS}, since FROM ({present}) AS s WHERE {_all(conditions)} ORDER BY since DESC"
+    return Query(sql, bound.values)
+
+
 def where(filters: Filters, bound: Bound) -> str:
     """The conditions alone, of a question that counts."""
     conditions = _period(filters, bound) + _conditions(filters, bound)
@@ -134,12 +141,16 @@ def _all(conditions: Sequence[str]) -> str:
     return " AND ".join(conditions) or "true"
 
 
-def _period(filters: Filters, bound: Bound) -> list[str]:
+def _period(filters: Filters, bound: Bound, after: Place | None = None) -> list[str]:
+    """Those of the period, and of the place after which a page begins."""
     found = []
     if filters.since is not None:
         found.append(f"opened_at >= {bound(filters.since)}")
     if filters.until is not None:
         found.append(f"opened_at < {bound(filters.until)}")
+    if after is not None:
+        at, id_ = bound(after.at), bound(after.id)
+        found.append(f"opened_at <= {at} AND (opened_at, id) < ({at}, {id_})")
     return found
 
 
@@ -188,11 +199,9 @@ def _looked_up(filters: Filters, since: datetime, bound: Bound) -> str:
     """A WITH whose table `of_channel` has the sessions of the channel's subscriptions after `since`, each once. They
     are looked up one by one: PostgreSQL guesses wrong how to join tables of millions. The session of a connection that
     bears its name began with it."""
-    channel, after = bound(filters.channel), bound(since)
     if filters.at is not None:
-        edge = "NULL" if filters.edge is None else bound(filters.edge)
-        present = present_in_channel(bound(filters.at), edge, channel, after, "s.*")
-        return f"WITH of_channel AS MATERIALIZED ({present})"
+        return f"WITH of_channel AS MATERIALIZED ({_present_in_channel(filters, since, bound, 's.*')})"
+    channel, after = bound(filters.channel), bound(since)
     return f"""
 WITH connected AS MATERIALIZED (
     SELECT DISTINCT ON (c.session_id) c.session_id, c.id, c.opened_at
@@ -212,6 +221,11 @@ WITH connected AS MATERIALIZED (
         OFFSET 0
     ) AS s
 )"""
+
+
+def _present_in_channel(filters: Filters, since: datetime, bound: Bound, columns: str) -> str:
+    edge = "NULL" if filters.edge is None else bound(filters.edge)
+    return present_in_channel(bound(filters.at), edge, bound(filters.channel), bound(since), columns)
 
 
 def _of_channel(filters: Filters, bound: Bound) -> str:

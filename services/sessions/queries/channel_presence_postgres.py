@@ -1,44 +1,53 @@
-"""Who was in a channel at a moment: found from its newest subscriptions, then from more of them."""
+"""Who was in a channel at a moment: its subscriptions are gone through from the newest on, until a page is full."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from services.chassis.postgres.pool import Database
-from services.sessions.queries.channel_subscriptions_postgres import MANY, before_the_newest, has_many_since
-from services.sessions.queries.places import Place
+from services.sessions.queries.channel_subscriptions_postgres import MANY, before_the_newest
 from services.sessions.queries.reaches import EVER
 
-_FOR_EACH: Final = (4, 32)
-"""Subscriptions that are looked up for each session that is wanted, at first and then."""
+# What is looked up one by one has the same plan for all values: to plan for all partitions takes longer than to read a
+# page. Such a plan knows no channel, expects few subscriptions of it, and would sort them all for the first.
+_PLANNED_ONCE: Final = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_sort = off"
+_PLANNED_FOR_VALUES: Final = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_sort = on"
 
-_WORTH_MORE: Final = 2
-"""If the newest subscriptions had less than this part of the sessions that are wanted, a few more will not do: of older
-ones fewer are still there."""
+_FEW: Final = 10
+"""More than are wanted at a time, as some who subscribed lately began long ago; and more still if many did."""
+
+_APART: Final = timedelta(seconds=10)
+"""Clocks of edges may be: a session may begin so much later than a subscription of it."""
 
 
-async def in_channel(
+async def newest_in_channel(
     database: Database,
-    statement: str,
-    at: datetime,
-    edge: str | None,
     channel: str,
+    at: datetime,
+    statement: Callable[[datetime], tuple[str, Sequence[Any]]],
     limit: int,
-    after: Place | None = None,
-) -> list[Any] | None:
-    """The newest `limit` rows of the statement, whose parameters are those of `IN_CHANNEL`, the limit, and the values
-    of the place `after`. None if the channel has too many subscriptions to look for them this way."""
-    up_to, place = (at, ()) if after is None else (min(at, after.at), (after.at, after.id))
-    few_more = True
-    for number in (*(each * limit for each in _FOR_EACH if each * limit < MANY), MANY):
-        if number < MANY and not few_more:
-            continue
-        since = await before_the_newest(database, channel, number, up_to)
-        if after is not None and await has_many_since(database, channel, since, MANY):
-            return None  # those of the pages before are looked up, too: their sessions may have begun before the place
-        rows: list[Any] = await database.fetch(statement, at, edge, channel, since, limit, *place)
-        if len(rows) >= limit or since == EVER:
-            return rows
-        few_more = len(rows) * _WORTH_MORE >= limit
-    return None
+    after: datetime = EVER,
+) -> list[dict[str, Any]] | None:
+    """The newest `limit` sessions that were in the channel at this moment and began after another, newest first.
+
+    `statement` finds those who subscribed, and began, after a moment: its rows have `opened_at`, `id` and `since`, by
+    which they come, the newest first. It has its values with it. It is read until no session that it would find then
+    can have begun after those that are found. None if the channel has too many subscriptions for that.
+    """
+    await database.execute(_PLANNED_ONCE)
+    beginning = max(await before_the_newest(database, channel, MANY, at), after)
+    sql, values = statement(beginning)
+    cursor = await database.cursor(sql, *values)
+    found = list[Any]()
+    complete = 0
+    while complete < limit and (rows := await cursor.fetch(limit - complete + _FEW + len(found) // 8)):
+        found += rows
+        latest = rows[-1]["since"] + _APART
+        complete = sum(row["opened_at"] > latest for row in found)
+    await database.execute(_PLANNED_FOR_VALUES)
+    if len(found) < limit and beginning > after:
+        return None
+    found.sort(key=lambda row: (row["opened_at"], row["id"]), reverse=True)
+    return [{name: value for name, value in row.items() if name != "since"} for row in found[:limit]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 _COLUMNS: Final = """c.id AS connection, c.edge, c.instance, c.client_version, c.address,
-    c.opened_at AS connected_at, s.id, s.user_id, s.session_key, s.client_name, s.opened_at, s.ended_at"""
+    c.opened_at AS connected_at, c.since, s.id, s.user_id, s.session_key, s.client_name, s.opened_at, s.ended_at"""
 
 
 def present_in_channel(at: str, edge: str, channel: str, after: str, columns: str = _COLUMNS) -> str:
@@ -20,26 +20,31 @@ def present_in_channel(at: str, edge: str, channel: str, after: str, columns: st
 
     The session of a connection that bears its name began with it. Of connections that overlap the last one carries it.
     An edge whose clock is behind may have a connection of a session before its beginning.
+
+    Those come first who subscribed last, as `c.since` says. They are looked up one after the other: who reads a few has
+    the others left alone. That takes an `ORDER BY since DESC` around it.
     """
     hour_before = f"{at}::timestamptz - '01:00:00'::interval"
     since = f"{after}::timestamptz - '00:00:10'::interval"
     open_then = f"(closed_at IS NULL OR closed_at > {at})"
     still_subscribed = f"(until IS NULL OR until > {at})"
     of_the_last_hour = f"""(
-SELECT c.* FROM (
-    SELECT connection, opened_at FROM subscriptions
+SELECT c.*, u.since FROM (
+    SELECT connection, opened_at, since FROM subscriptions
     WHERE channel = {channel} AND since > GREATEST({since}, {hour_before}) AND since <= {at}
         AND opened_at > {since} AND opened_at <= {at} AND {still_subscribed}
+    ORDER BY since DESC OFFSET 0
 ) AS u CROSS JOIN LATERAL (
     SELECT * FROM connections
     WHERE id = u.connection AND opened_at = u.opened_at AND opened_at > {since} AND opened_at <= {at} AND {open_then}
     OFFSET 0
 ) AS c)"""
     of_earlier = f"""(
-SELECT c.* FROM (
-    SELECT connection, opened_at FROM subscriptions
+SELECT c.*, u.since FROM (
+    SELECT connection, opened_at, since FROM subscriptions
     WHERE channel = {channel} AND since > {since} AND since <= {hour_before}
         AND opened_at > {since} AND opened_at <= {hour_before} AND {still_subscribed}
+    ORDER BY since DESC OFFSET 0
 ) AS u CROSS JOIN LATERAL (
     SELECT id, opened_at FROM connections
     WHERE opened_at = u.opened_at AND id = u.connection AND opened_at > {since} AND opened_at <= {hour_before}
@@ -49,7 +54,7 @@ SELECT c.* FROM (
     SELECT * FROM connections WHERE id = lasting.id AND opened_at = lasting.opened_at OFFSET 0
 ) AS c)"""
     return " UNION ALL ".join(
-        f"""
+        f"""(
 SELECT {columns}
 FROM {found} AS c CROSS JOIN LATERAL (
     SELECT * FROM sessions
@@ -59,7 +64,8 @@ FROM {found} AS c CROSS JOIN LATERAL (
 ) AS s
 WHERE ({edge}::text IS NULL OR c.edge = {edge}) AND (s.connections = 1 OR NOT EXISTS (
     SELECT FROM connections WHERE session_id = c.session_id AND opened_at >= c.opened_at AND opened_at <= {at}
-        AND {open_then} AND (opened_at, id) > (c.opened_at, c.id) OFFSET 0))"""
+        AND {open_then} AND (opened_at, id) > (c.opened_at, c.id) OFFSET 0))
+ORDER BY c.since DESC)"""
         for found in (of_the_last_hour, of_earlier)
     )
 

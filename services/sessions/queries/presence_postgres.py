@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from services.chassis.postgres.pool import Database, Pool
 from services.sessions.lengths import there_at
-from services.sessions.queries.channel_presence_postgres import in_channel
+from services.sessions.queries.channel_presence_postgres import newest_in_channel
 from services.sessions.queries.channel_presence_sql import IN_CHANNEL
 from services.sessions.queries.places import Place
 from services.sessions.queries.reaches import EVER, REACHES, before
@@ -76,7 +76,8 @@ FROM present p CROSS JOIN LATERAL (
         count(*) AS channel_count
     FROM subscriptions WHERE connection = p.connection AND opened_at = p.connected_at
         AND opened_at > {_A_DAY_BEFORE} AND opened_at <= $1 AND since <= $1 AND {END} > $1
-) AS u ORDER BY p.opened_at DESC, p.id DESC"""
+) AS u"""
+_IN_ORDER: Final = "ORDER BY p.opened_at DESC, p.id DESC"
 
 
 def _all(after: str, whose: str = "") -> str:
@@ -84,17 +85,17 @@ def _all(after: str, whose: str = "") -> str:
     return f"""
 WITH present AS (
     SELECT * FROM ({branches}) AS found ORDER BY opened_at DESC, id DESC LIMIT $5)
-{_CHANNELS}"""
+{_CHANNELS} {_IN_ORDER}"""
 
 
 def _of_user(after: str) -> str:
     return f"""
 WITH present AS {_branch("user_id = $6 AND (ended_at IS NULL OR ended_at > $1)" + after)}
-{_CHANNELS}"""
+{_CHANNELS} {_IN_ORDER}"""
 
 
 def _of_channel(after: str) -> str:
-    return f"WITH present AS (SELECT * FROM ({IN_CHANNEL}) AS s WHERE true {after} {_NEWEST}) {_CHANNELS}"
+    return f"SELECT * FROM ({IN_CHANNEL}) AS s WHERE true {after} ORDER BY since DESC"
 
 
 _NOBODY: Final = " AND s.user_id = ''"
@@ -103,7 +104,12 @@ _NOBODY: Final = " AND s.user_id = ''"
 _ALL: Final = _all(""), _all(f" AND {_after('$6', '$7')}")
 _ANONYMOUS: Final = _all("", _NOBODY), _all(f" AND {_after('$6', '$7')}", _NOBODY)
 _OF_USER: Final = _of_user(""), _of_user(f" AND {_after('$7', '$8')}")
-_OF_CHANNEL: Final = _of_channel(""), _of_channel(f" AND {_after('$6', '$7')}")
+_OF_CHANNEL: Final = _of_channel(""), _of_channel(f" AND {_after('$5', '$6')}")
+
+# Of those connections, with when they were opened.
+_CHANNELS_OF: Final = f"""
+WITH present AS (SELECT * FROM unnest($2::text[], $3::timestamptz[]) AS t(connection, connected_at))
+{_CHANNELS}"""
 
 
 class PresentSession(Struct):
@@ -161,8 +167,7 @@ class Presence:
                 statement, place = _page(_OF_USER, after)
                 rows = await database.fetch(statement, at, edge, name, EVER, limit + 1, identity(user), *place)
             elif name is not None and user is None:
-                statement, _ = _page(_OF_CHANNEL, after)
-                rows = await in_channel(database, statement, at, edge, name, limit + 1, after)
+                rows = await _in_channel(database, at, edge, name, limit + 1, after)
             if rows is None:
                 statements = _ALL if user is None else _ANONYMOUS
                 rows = await _within(database, statements, at, edge, name, limit + 1, after)
@@ -187,6 +192,21 @@ async def _within(
         if len(rows) >= limit:
             break
     return rows
+
+
+async def _in_channel(
+    database: Database, at: datetime, edge: str | None, channel: str, limit: int, after: Place | None
+) -> list[Any] | None:
+    """The same of those who were in this channel, found from its subscriptions; None if these are too many."""
+    statement, place = _page(_OF_CHANNEL, after)
+    found = await newest_in_channel(
+        database, channel, at, lambda beginning: (statement, (at, edge, channel, beginning, *place)), limit
+    )
+    if not found:
+        return found
+    names, times = [row["connection"] for row in found], [row["connected_at"] for row in found]
+    channels = {row["connection"]: row for row in await database.fetch(_CHANNELS_OF, at, names, times, min(times))}
+    return [{**row, **channels[row["connection"]]} for row in found]
 
 
 def _page(statements: tuple[str, str], after: Place | None) -> tuple[str, tuple[Any, ...]]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from services.sessions.api import channel_search_postgres
 from services.sessions.api.filters import Filters
 from services.sessions.api.reader_postgres import ReadPool, SessionsReader
+from services.sessions.queries import channel_presence_postgres
 from services.sessions.queries.places import Place
 from services.sessions.rows import Connection, Session, Subscription
 from tests.sessions.rows_by_hand import EPOCH, Row, insert
@@ -52,3 +55,31 @@ async def test_each_page_has_the_newest_sessions_of_the_channel(
         of_a_period = await reader.sessions(Filters(channel="news", since=EPOCH + timedelta(hours=10_004)), 4)
     assert pages == [["s5", "s4", "s3", "s2"], ["s1", "s0"]]
     assert [one.id for one in of_a_period] == ["s5", "s4"]
+
+
+@pytest.mark.parametrize("many", [20_000, 3], ids=["its subscriptions", "all sessions"])
+async def test_pages_of_a_moment_have_those_who_were_in_the_channel_then(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, many: int
+):
+    monkeypatch.setattr(channel_presence_postgres, "MANY", many)
+    rows = [row for number in range(9) for row in stay(number, 8 - number if number != 3 else 30)]
+    await insert(postgres.url, *rows)
+    for row in (*stay(10, 5), *stay(11, 5)):
+        await insert(postgres.url, replace(row, edge="e2") if isinstance(row, Session | Connection) else row)
+    async with ReadPool(postgres.url, 1) as pool:
+        reader = SessionsReader(pool)
+
+        async def pages(limit: int, **conditions: Any) -> list[str]:
+            found, after = list[str](), None
+            filters = Filters(channel="news", at=EPOCH + timedelta(hours=10_020), **conditions)
+            while page := await reader.sessions(filters, limit, after):
+                assert len(page) <= limit
+                found += [one.id for one in page]
+                after = Place(page[-1].opened_at, page[-1].id)
+            return found
+
+        for limit in (1, 2, 4, 20):
+            assert await pages(limit) == ["s11", "s10", "s8", "s7", "s6", "s5", "s4", "s2", "s1", "s0"]
+            assert await pages(limit, edge="e2") == ["s11", "s10"]
+            since, until = EPOCH + timedelta(hours=10_002), EPOCH + timedelta(hours=10_007)
+            assert await pages(limit, since=since, until=until) == ["s6", "s5", "s4", "s2"]

@@ -107,13 +107,10 @@ async def test_channels_are_those_of_then(postgres: Postgres):
     assert (await ask(postgres, channel="left")).sessions == []
 
 
-@pytest.mark.parametrize(
-    ("for_each", "many"), [((4, 32), 100), ((0, 0), 100), ((0, 0), 4)], ids=["few", "more", "many"]
-)
+@pytest.mark.parametrize("many", [100, 4], ids=["few subscriptions", "many"])
 async def test_a_channel_is_searched_by_its_size_and_the_answer_is_the_same(
-    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, for_each: tuple[int, int], many: int
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, many: int
 ):
-    monkeypatch.setattr(channel_presence_postgres, "_FOR_EACH", for_each)
     monkeypatch.setattr(channel_presence_postgres, "MANY", many)
     for name, began, ended, since, until in (
         *[(f"new{n}", -MINUTE - n, None, -MINUTE, None) for n in range(3)],
@@ -142,6 +139,16 @@ async def test_a_channel_is_searched_by_its_size_and_the_answer_is_the_same(
     assert await by_pages(postgres, 2, channel="news") == found
 
 
+async def test_sessions_that_began_long_before_they_subscribed_are_on_the_page_of_their_beginning(postgres: Postgres):
+    began = {"old": -9 * DAY, "s1": -1, "s2": -MINUTE, "s3": -HOUR, "older": -10 * DAY, "s4": -DAY}
+    for place, (name, at) in enumerate(began.items()):  # those who subscribed last are not the newest sessions
+        await insert(postgres.url, *stay(name, at, None), Subscription(name, "news", THEN + at, THEN - place))
+    names = ["s1", "s2", "s3", "s4", "old", "older"]
+    for limit in (1, 2, 3, 5):
+        assert await by_pages(postgres, limit, channel="news") == names
+        assert [one.id for one in (await ask(postgres, limit, channel="news")).sessions] == names[:limit]
+
+
 async def test_the_newest_come_first_and_what_is_beyond_the_limit_is_said(postgres: Postgres):
     await insert(
         postgres.url, *(row for n in range(5) for row in stay(f"s{n}", -n * 20 * HOUR - 1, None, user=f"u{n % 2}"))
@@ -159,11 +166,7 @@ async def test_sessions_that_began_together_are_each_on_one_page(postgres: Postg
         assert await by_pages(postgres, 2, **conditions) == names[::-1]
 
 
-@pytest.mark.parametrize("for_each", [(4, 32), (0, 0)], ids=["newest", "all"])
-async def test_a_session_of_connections_that_overlap_is_there_once_on_the_edge_of_the_last(
-    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, for_each: tuple[int, int]
-):
-    monkeypatch.setattr(channel_presence_postgres, "_FOR_EACH", for_each)
+async def test_a_session_of_connections_that_overlap_is_there_once_on_the_edge_of_the_last(postgres: Postgres):
     began = THEN - 2 * MINUTE
     await insert(
         postgres.url,
