@@ -7,6 +7,7 @@ KILL_ROUNDS=200 makes a longer run, KILL_SEED=7 the same kills and the same fact
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import time
@@ -39,11 +40,13 @@ from tests.support.servers import NatsServer, Postgres
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 ROUNDS = int(os.environ.get("KILL_ROUNDS", "3"))
+PACE_S = 0.05
+"""Between two batches of an edge: what a slow machine writes while it is checked would make the next check longer."""
 SEED = int(os.environ.get("KILL_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 
 
 class Load:
-    """Facts of one edge's clients, by chance, as fast as NATS takes them. The same for the same seed, but for times."""
+    """Facts of one edge's clients, by chance, some batches a second. The same for the same seed, but for times."""
 
     def __init__(self, edge: EdgeDouble, seed: int) -> None:
         self._edge = edge
@@ -52,18 +55,20 @@ class Load:
         self.opened: list[str] = []
         self.acknowledged: set[str] = set()  # of these, those that NATS has said to have
         self.batches = 0
-        self._over = False
+        self._over = asyncio.Event()
 
     def end(self) -> None:
         """It ends after the batch that it writes now. A cancellation may be lost: `asyncio.wait_for` of Python 3.11, by
         which nats-py awaits an answer, forgets one that comes at the same time as the answer."""
-        self._over = True
+        self._over.set()
 
     async def run(self) -> None:
         """Writes until `end`. A batch that NATS did not acknowledge is written again."""
         await self._write([EdgeStarted(at=_now(), software="1.0")])
-        while not self._over:
+        while not self._over.is_set():
             await self._write([fact for _ in range(self._chance.randint(1, 12)) for fact in self._facts()])
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._over.wait(), PACE_S)
 
     async def _write(self, facts: list[SessionEvent]) -> None:
         batch = self._edge.batch(*facts)
