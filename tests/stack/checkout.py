@@ -28,7 +28,7 @@ class Checkout:
         self.folders = Folders(root)
         root.mkdir()
         for name in _TAKEN_ALONG:
-            shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / name, root / name)  # with the bytecode, which each process would make otherwise
         shutil.copy2(ROOT / "Makefile", root)
         (root / ".venv").symlink_to(Path(sys.prefix))
         self.ports = _free_ports()
