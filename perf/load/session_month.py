@@ -40,16 +40,20 @@ SELECT md5('s' || n), CASE WHEN r.u < 0.03 THEN '' ELSE 'user-' || floor({users}
     CASE WHEN r.k < 0.8 THEN '' ELSE 'tablet' END,
     (ARRAY['js', 'js', 'swift', 'kotlin', 'python'])[1 + floor({users} * r.u ^ 1.5)::int % 5],
     '5.' || ({day_number} + (r.v * 4)::int) / 8, 'edge-' || 1 + n % {edges},
-    md5('edge' || n % {edges} || '.' || {day_number} / 3), md5('s' || n),
-    CASE WHEN r.k < 0.85 THEN 1 ELSE 2 + (r.v * 3)::int END, t.at,
+    md5('edge' || n % {edges} || '.' || {day_number} / 3),
+    CASE WHEN m.connections = 1 THEN md5('s' || n) ELSE md5(md5('s' || n) || (m.connections - 1)) END,
+    m.connections, t.at,
     CASE WHEN r.u < 0.03 THEN NULL ELSE md5('user-' || floor({users} * r.u ^ 1.5)::int || (r.k < 0.8)::text) END,
     e.at, CASE WHEN r.u >= 0.03 AND c.code > 1000 THEN e.at + interval '1 minute' END,
     CASE WHEN e.at IS NOT NULL THEN c.code END,
     CASE WHEN e.at IS NOT NULL AND c.code = 1006 THEN 'edge lost' ELSE '' END,
     CASE WHEN e.at IS NOT NULL THEN (ARRAY['client', 'drain', 'network', 'edge'])[1 + c.code % 4] ELSE '' END,
-    '10.' || (r.u * 255)::int || '.' || (r.v * 255)::int || '.0'
+    '10.' || (r.u * 255)::int || '.' || (r.v * 255)::int || '.0',
+    CASE WHEN m.connections > 1 THEN t.at + (m.connections - 1)
+        * ((least(coalesce(e.at, {now}), {day} + interval '1 day') - t.at) / m.connections) END
 FROM generate_series({first}, {last}) AS n
 CROSS JOIN LATERAL (SELECT random() + n * 0 AS u, random() + n * 0 AS k, random() + n * 0 AS v, random() + n * 0 AS d) r
+CROSS JOIN LATERAL (SELECT CASE WHEN r.k < 0.85 THEN 1 ELSE 2 + (r.v * 3)::int END AS connections) m
 CROSS JOIN LATERAL (SELECT (n - {first})::float / ({last} - {first} + 1) AS x) p
 CROSS JOIN LATERAL (SELECT {day} + interval '1 day' * least(p.x + 0.12 * sin(6.2832 * (p.x - 0.1)) + 0.071, 0.9999)
     AS at) t

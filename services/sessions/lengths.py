@@ -30,6 +30,12 @@ LENGTHS: Final = (SHORT, MEDIUM, LONG, VERY_LONG)
 """All of them: every session that has ended is of one."""
 
 
+def is_of_the_last(at: str) -> str:
+    """The condition of the sessions `s` that were carried by their last connection at this time, if they were there: of
+    it are their edge, version and address."""
+    return f"(s.connections = 1 OR s.connected_at <= {at})"
+
+
 STILL_THERE: Final = "ended_at IS NULL"
 
 

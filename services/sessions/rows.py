@@ -30,7 +30,8 @@ EDGE_LOST_REASON = "edge lost"
 
 
 class Session(Struct, gc=False):
-    """A client's stay, over one or more connections. `connection` is the current or last of them, `address` that of it.
+    """A client's stay, over one or more connections. `connection` is the current or last of them, `address` that of it;
+    of several, `connected_at` is when that was opened.
 
     While it is connected, `ended_at`, `away_until` and `end_code` are None. A connection of the same `lineage` may
     continue it until `away_until` (see `values.lineage_of`); without a lineage it cannot be continued.
@@ -53,6 +54,7 @@ class Session(Struct, gc=False):
     end_reason: str = ""
     end_by: str = ""
     address: str = ""
+    connected_at: int | None = None
 
 
 class Connection(Struct, gc=False):

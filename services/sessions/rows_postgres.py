@@ -69,10 +69,11 @@ def arguments(rows: Iterable[tuple[Any, ...]], texts: tuple[bool, ...]) -> list[
 def session_of(row: asyncpg.Record) -> Session:
     """A row of `sql.SESSION_COLUMNS`."""
     (id_, user, key, name, version, edge, instance, connection, count, opened, lineage, ended, away, code, reason,
-     by, address) = row  # fmt: skip
+     by, address, connected) = row  # fmt: skip
     return Session(
         id_, user, key, name, version, edge, instance, connection, count, milliseconds(opened), lineage,
         optional_milliseconds(ended), optional_milliseconds(away), code, reason, by, address,
+        optional_milliseconds(connected),
     )  # fmt: skip
 
 
@@ -81,6 +82,7 @@ def values_of_session(row: Session) -> tuple[Any, ...]:
         row.id, row.user, row.session_key, row.client_name, row.client_version, row.edge, row.instance, row.connection,
         row.connections, moment(row.opened_at), row.lineage, optional_moment(row.ended_at),
         optional_moment(row.away_until), row.end_code, row.end_reason, row.end_by, row.address,
+        optional_moment(row.connected_at),
     )  # fmt: skip
 
 

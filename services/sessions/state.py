@@ -195,6 +195,7 @@ class State:
         self.left_edge.setdefault(row.id, row.edge)
         row.connection, row.edge, row.instance = later.connection, later.edge, later.instance
         row.client_version, row.address = later.client_version, later.address
+        row.connected_at = later.opened_at if later.connected_at is None else later.connected_at
         row.connections += later.connections
         for connection in self.connections_of(later.id):
             self.connections[connection].session_id = row.id

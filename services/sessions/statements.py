@@ -11,7 +11,7 @@ conversion of PostgreSQL itself is not immutable."""
 
 SESSION_COLUMNS: Final = (
     "id, user_id, session_key, client_name, client_version, edge, instance, connection, connections, opened_at, "
-    "lineage, ended_at, away_until, end_code, end_reason, end_by, address"
+    "lineage, ended_at, away_until, end_code, end_reason, end_by, address, connected_at"
 )
 CONNECTION_COLUMNS: Final = (
     "id, session_id, edge, instance, opened_at, closed_at, close_code, close_reason, close_by, client_version, address"

@@ -57,14 +57,16 @@ REMOVE_CONNECTIONS: Final = (
 )
 
 WRITE_SESSIONS: Final = _upsert(
-    "text text text text text text text text int timestamptz text timestamptz timestamptz int text text text",
+    "text text text text text text text text int timestamptz text timestamptz timestamptz int text text text "
+    "timestamptz",
     f"""
 INSERT INTO sessions ({SESSION_COLUMNS})
 SELECT * FROM {{rows}}
 ON CONFLICT (id, opened_at) DO UPDATE SET client_version = excluded.client_version, edge = excluded.edge,
     instance = excluded.instance, connection = excluded.connection, connections = excluded.connections,
     ended_at = excluded.ended_at, away_until = excluded.away_until, end_code = excluded.end_code,
-    end_reason = excluded.end_reason, end_by = excluded.end_by, address = excluded.address""",
+    end_reason = excluded.end_reason, end_by = excluded.end_by, address = excluded.address,
+    connected_at = excluded.connected_at""",
 )
 
 WRITE_CONNECTIONS: Final = _upsert(

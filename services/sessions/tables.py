@@ -110,6 +110,7 @@ class SessionRow(SQLModel, table=True):
     end_reason: str = text_column()
     end_by: str = text_column()
     address: str = text_column()
+    connected_at: datetime | None = time_column(nullable=True)
 
 
 class ConnectionRow(SQLModel, table=True):

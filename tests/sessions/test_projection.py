@@ -266,3 +266,4 @@ def rows_agree(state: State) -> None:
         assert current in own
         assert session.ended_at == current.closed_at
         assert session.end_code == current.close_code
+        assert session.connected_at == (current.opened_at if len(own) > 1 else None)

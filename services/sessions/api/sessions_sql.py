@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from services.sessions.api.filters import Filters
-from services.sessions.lengths import LENGTHS, STILL_THERE, there_at
+from services.sessions.lengths import LENGTHS, STILL_THERE, is_of_the_last, there_at
 from services.sessions.queries.channel_presence_sql import present_in_channel
 from services.sessions.queries.places import Place
 from services.sessions.statements import END
@@ -244,15 +244,15 @@ def _of_channel(filters: Filters, bound: Bound) -> str:
 
 
 def _carried(filters: Filters, bound: Bound) -> str:
-    """A session had a connection then, on the edge of the filters. One with a single connection was connected all the
-    time."""
+    """A session had a connection then, on the edge of the filters. It has the edge of the last one itself."""
     # In the partitions of the session's own time, and of a day before it, as clocks of edges may differ.
     by_another = f"""FROM connections c WHERE {_open_at(filters, bound)} AND c.session_id = s.id
         AND c.opened_at >= s.opened_at - '24:00:00'::interval"""
+    of_the_last = is_of_the_last(bound(filters.at))
     if filters.edge is None:
-        return f"(connections = 1 OR EXISTS (SELECT {by_another} OFFSET 0))"
+        return f"({of_the_last} OR EXISTS (SELECT {by_another} OFFSET 0))"
     edge, last = bound(filters.edge), "ORDER BY c.opened_at DESC, c.id DESC LIMIT 1"
-    return f"{edge} = CASE WHEN connections = 1 THEN s.edge ELSE (SELECT c.edge {by_another} {last}) END"
+    return f"{edge} = CASE WHEN {of_the_last} THEN s.edge ELSE (SELECT c.edge {by_another} {last}) END"
 
 
 def _open_at(filters: Filters, bound: Bound) -> str:

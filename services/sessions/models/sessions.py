@@ -35,6 +35,7 @@ def opened(state: State, event: Opened, name: str, at: int, edge: str, instance:
         session.connection, session.edge, session.instance = name, edge, instance
         session.client_version, session.address = version, address
         session.connections += 1
+        session.connected_at = at
         state.set_end(session, None, None, None)
         state.resumed += 1
     state.changed_sessions.add(session.id)

@@ -62,7 +62,7 @@ FROM {found} AS c CROSS JOIN LATERAL (
         AND opened_at >= CASE WHEN c.id = c.session_id THEN c.opened_at ELSE '-infinity' END
     OFFSET 0
 ) AS s
-WHERE ({edge}::text IS NULL OR c.edge = {edge}) AND (s.connections = 1 OR NOT EXISTS (
+WHERE ({edge}::text IS NULL OR c.edge = {edge}) AND (s.connection = c.id OR NOT EXISTS (
     SELECT FROM connections WHERE session_id = c.session_id AND opened_at >= c.opened_at AND opened_at <= {at}
         AND {open_then} AND (opened_at, id) > (c.opened_at, c.id) OFFSET 0))
 ORDER BY c.since DESC)"""

@@ -8,7 +8,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from services.chassis.postgres.pool import Database, Pool
-from services.sessions.lengths import there_at
+from services.sessions.lengths import is_of_the_last, there_at
 from services.sessions.queries.channel_presence_postgres import newest_in_channel
 from services.sessions.queries.channel_presence_sql import IN_CHANNEL
 from services.sessions.queries.places import Place
@@ -32,15 +32,17 @@ def carrying(columns: str, condition: str) -> str:
         ORDER BY opened_at DESC, id DESC LIMIT 1"""
 
 
+_OF_THE_LAST: Final = is_of_the_last("$1")
 _CARRYING: Final = carrying(
-    "id, edge, instance, client_version, address, opened_at", f"s.connections > 1 AND opened_at > {_A_DAY_BEFORE}"
+    "id, edge, instance, client_version, address, opened_at",
+    f"{_OF_THE_LAST} IS NOT TRUE AND opened_at > {_A_DAY_BEFORE}",
 )
 
-# Without such a connection the session was away. That of a session of one connection is not looked up: its session has
-# what is asked.
+# Without such a connection the session was away. The last one is not looked up: its session has what is asked.
 _CARRIED: Final = f"""
 JOIN LATERAL (
-    SELECT s.connection AS id, s.edge, s.instance, s.client_version, s.address, s.opened_at WHERE s.connections = 1
+    SELECT s.connection AS id, s.edge, s.instance, s.client_version, s.address,
+        COALESCE(s.connected_at, s.opened_at) AS opened_at WHERE {_OF_THE_LAST}
     UNION ALL ({_CARRYING})
 ) AS c ON $2::text IS NULL OR c.edge = $2"""
 

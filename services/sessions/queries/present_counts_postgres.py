@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 from msgspec import UNSET, Struct, UnsetType
 
 from services.chassis.postgres.pool import Pool
-from services.sessions.lengths import there_at
+from services.sessions.lengths import is_of_the_last, there_at
 from services.sessions.queries.channel_presence_sql import present_in_channel
 from services.sessions.queries.channel_subscriptions_postgres import MANY, before_the_newest
 from services.sessions.queries.presence_postgres import carrying
@@ -30,24 +30,27 @@ MAX_COUNTED: Final = 250_000
 # Rows of sessions that were there are kept while those of several connections are looked up: a megabyte for 10,000.
 _MEMORY: Final = "SET LOCAL work_mem = '32MB'"
 
-_EACH: Final = "user_id, address, client_name, client_version, edge, connection, connections, id, opened_at"
+_EACH: Final = "user_id, address, client_name, client_version, edge, connection, id, opened_at, connected_at"
+_OF_THE_LAST: Final = is_of_the_last("$1")
 _THERE: Final = " UNION ALL ".join(
     f"""
-    SELECT {_EACH} FROM sessions
-    WHERE opened_at <= $1 AND {condition} AND (connections > 1 OR $2::text IS NULL OR edge = $2)"""
+    SELECT {_EACH}, {_OF_THE_LAST} AS of_the_last FROM sessions AS s
+    WHERE opened_at <= $1 AND {condition} AND ($2::text IS NULL OR edge = $2 OR {_OF_THE_LAST} IS NOT TRUE)"""
     for condition in there_at("$1")
 )
 
 _CARRYING: Final = carrying("id, edge, client_version, address, opened_at", "true")
 
-# A session of one connection has what is asked. For the few of several, it is looked up which one carried them then.
+# A session has what is asked of its last connection. Of the few that had another then, it is looked up.
 _ALL: Final = f"""
 there AS MATERIALIZED (SELECT * FROM ({_THERE}) AS found LIMIT {{most}}),
 present AS (
-    SELECT user_id, address, client_name, client_version, edge, connection, opened_at FROM there WHERE connections = 1
+    SELECT user_id, address, client_name, client_version, edge, connection,
+        COALESCE(connected_at, opened_at) AS opened_at
+    FROM there WHERE of_the_last
     UNION ALL
     SELECT s.user_id, c.address, s.client_name, c.client_version, c.edge, c.id, c.opened_at
-    FROM (SELECT * FROM there WHERE connections > 1) AS s CROSS JOIN LATERAL ({_CARRYING}) AS c
+    FROM (SELECT * FROM there WHERE of_the_last IS NOT TRUE) AS s CROSS JOIN LATERAL ({_CARRYING}) AS c
     WHERE $2::text IS NULL OR c.edge = $2
 )"""
 _HOW_MANY_OF_ALL: Final = "(SELECT count(*) FROM there)"

@@ -34,6 +34,7 @@ CREATE TABLE sessions (
     end_reason TEXT COLLATE "C" NOT NULL,
     end_by TEXT COLLATE "C" NOT NULL,
     address TEXT COLLATE "C" NOT NULL,
+    connected_at TIMESTAMP WITH TIME ZONE,
     PRIMARY KEY (id, opened_at)
 ) PARTITION BY RANGE (opened_at);
 CREATE INDEX sessions_away ON sessions (away_until, id) WHERE away_until IS NOT NULL;
@@ -314,7 +315,9 @@ _WIDTHS = "(VALUES (60, 'minute'), (3600, 'hour'), (86400, 'day')) AS w(width, u
 _MOVE = (
     """INSERT INTO sessions SELECT id, user_id, session_key, client_name, client_version, edge, instance, connection,
         connections, opened_at, lineage, ended_at, away_until, end_code, end_reason,
-        CASE WHEN end_code = 1006 AND end_reason = 'edge lost' THEN 'loss' ELSE '' END, '' FROM old_sessions""",
+        CASE WHEN end_code = 1006 AND end_reason = 'edge lost' THEN 'loss' ELSE '' END, '',
+        CASE WHEN s.connections > 1 THEN (SELECT c.opened_at FROM old_connections c WHERE c.id = s.connection) END
+        FROM old_sessions s""",
     f"""INSERT INTO connections SELECT c.id, c.session_id, c.edge, c.instance, c.opened_at, c.closed_at, c.close_code,
         c.close_reason, CASE WHEN {_LOST} THEN 'loss' ELSE '' END, COALESCE(s.client_version, ''), ''
         FROM old_connections c LEFT JOIN old_sessions s ON s.id = c.session_id""",
