@@ -10,64 +10,94 @@ from msgspec import UNSET, Struct, UnsetType
 from services.chassis.postgres.pool import Pool
 from services.sessions.lengths import is_of_the_last, there_at
 from services.sessions.queries.channel_presence_sql import present_in_channel
-from services.sessions.queries.channel_subscriptions_postgres import MANY, before_the_newest
+from services.sessions.queries.channel_subscriptions_postgres import before_the_newest
 from services.sessions.queries.presence_postgres import carrying
 from services.sessions.queries.reaches import EVER
-from services.sessions.statements import END
 from services.sessions.values import text
 
 PresentBy = Literal["user", "address", "version", "edge"]
-_COLUMNS: Final[dict[str, str]] = {
-    "user": "user_id",
-    "address": "address",
-    "version": "client_name, client_version",
-    "edge": "edge",
+_COLUMNS: Final[dict[PresentBy, tuple[str, ...]]] = {
+    "user": ("user_id",),
+    "address": ("address",),
+    "version": ("client_name", "client_version"),
+    "edge": ("edge",),
 }
+_OF_CONNECTIONS: Final = {"address", "client_version", "edge"}
+"""Columns that may have been others when another connection than the last carried the session."""
+
 MAX_GROUPS: Final = 200
 MAX_COUNTED: Final = 250_000
 """Sessions that are counted: a second of PostgreSQL's time."""
 
-# Rows of sessions that were there are kept while those of several connections are looked up: a megabyte for 10,000.
-_MEMORY: Final = "SET LOCAL work_mem = '32MB'"
+LOOKED_UP: Final = 2_500
+"""Subscriptions of a channel whose sessions are looked up one by one. Of more, those are found that were of the
+sessions that were there."""
 
-_EACH: Final = "user_id, address, client_name, client_version, edge, connection, id, opened_at, connected_at"
+# A plan for all values is as good as one for these, and to plan for all partitions takes as long as to read some
+# thousand sessions. Rows of sessions are kept in memory: a megabyte for 10,000.
+_SETTINGS: Final = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL work_mem = '32MB'"
+
 _OF_THE_LAST: Final = is_of_the_last("$1")
-_THERE: Final = " UNION ALL ".join(
-    f"""
-    SELECT {_EACH}, {_OF_THE_LAST} AS of_the_last FROM sessions AS s
-    WHERE opened_at <= $1 AND {condition} AND ($2::text IS NULL OR edge = $2 OR {_OF_THE_LAST} IS NOT TRUE)"""
-    for condition in there_at("$1")
-)
-
-_CARRYING: Final = carrying("id, edge, client_version, address, opened_at", "true")
+_CARRYING: Final = carrying("id, edge, client_version, address", "true")
 
 # A session has what is asked of its last connection. Of the few that had another then, it is looked up.
-_ALL: Final = f"""
-there AS MATERIALIZED (SELECT * FROM ({_THERE}) AS found LIMIT {{most}}),
-present AS (
-    SELECT user_id, address, client_name, client_version, edge, connection,
-        COALESCE(connected_at, opened_at) AS opened_at
-    FROM there WHERE of_the_last
+_COUNTS: Final = """
+WITH there AS MATERIALIZED (
+    SELECT {columns}, count(*) AS read, count(*) FILTER (WHERE of_the_last) AS count,
+        array_agg(id) FILTER (WHERE of_the_last IS NOT TRUE) AS ids,
+        array_agg(opened_at) FILTER (WHERE of_the_last IS NOT TRUE) AS beginnings
+    FROM ({there}) AS found GROUP BY {columns}
+), present AS (
+    SELECT {columns}, count FROM there
     UNION ALL
-    SELECT s.user_id, c.address, s.client_name, c.client_version, c.edge, c.id, c.opened_at
-    FROM (SELECT * FROM there WHERE of_the_last IS NOT TRUE) AS s CROSS JOIN LATERAL ({_CARRYING}) AS c
-    WHERE $2::text IS NULL OR c.edge = $2
-)"""
-_HOW_MANY_OF_ALL: Final = "(SELECT count(*) FROM there)"
+    SELECT {of_then}, 1
+    FROM (SELECT {columns}, unnest(ids) AS id, unnest(beginnings) AS opened_at FROM there) AS s
+    CROSS JOIN LATERAL ({carrying}) AS c WHERE $2::text IS NULL OR c.edge = $2
+)
+SELECT {columns}, sum(count)::bigint AS count, sum(sum(count)) OVER ()::bigint AS total,
+    (SELECT sum(read) FROM there)::bigint AS read
+FROM present GROUP BY {columns} HAVING sum(count) > 0 ORDER BY sum(count) DESC, {columns} LIMIT {groups}"""
 
-# Of a channel with too many subscriptions: it is looked for in each session that was there.
-_SUBSCRIBED: Final = f"""
-WHERE EXISTS (
-    SELECT FROM subscriptions WHERE connection = present.connection AND opened_at = present.opened_at
-        AND channel = $3 AND since <= $1 AND {END} > $1 OFFSET 0)"""
+# Which of their connections were in the channel is read from its subscriptions as a whole: `IS TRUE` has PostgreSQL
+# compare them by a hash table. To look for each connection would take several times as long.
+_COUNTS_IN_LARGE_CHANNEL: Final = """
+WITH there AS MATERIALIZED ({there}), present AS MATERIALIZED (
+    SELECT {columns}, connection FROM there WHERE of_the_last
+    UNION ALL
+    SELECT {of_then}, c.id FROM (SELECT * FROM there WHERE of_the_last IS NOT TRUE) AS s
+    CROSS JOIN LATERAL ({carrying}) AS c WHERE $2::text IS NULL OR c.edge = $2
+), first(at) AS MATERIALIZED (SELECT min(opened_at) - '01:00:00'::interval FROM there), subscribed AS MATERIALIZED (
+    SELECT connection FROM subscriptions
+    WHERE channel = $3 AND since <= $1 AND (until IS NULL OR until > $1) AND since >= (SELECT at FROM first)
+        AND opened_at <= $1 AND opened_at >= (SELECT at FROM first)
+        AND (connection IN (SELECT connection FROM present)) IS TRUE
+)
+SELECT {columns}, count(*) AS count, sum(count(*)) OVER ()::bigint AS total, (SELECT count(*) FROM there) AS read
+FROM present WHERE (connection IN (SELECT connection FROM subscribed)) IS TRUE
+GROUP BY {columns} ORDER BY count(*) DESC, {columns} LIMIT {groups}"""
 
+_COUNTS_IN_CHANNEL: Final = """
+SELECT {columns}, count(*) AS count, sum(count(*)) OVER ()::bigint AS total, 0 AS read FROM ({in_channel}) AS present
+GROUP BY {columns} ORDER BY count(*) DESC, {columns} LIMIT {groups}"""
 _THOSE_IN_CHANNEL: Final = present_in_channel("$1", "$2", "$3", f"'{EVER:%Y-%m-%d}'")
-_IN_CHANNEL: Final = f"present AS ({_THOSE_IN_CHANNEL})"
 
-_COUNTS: Final = f"""
-WITH {{present}}
-SELECT {{columns}}, count(*) AS count, sum(count(*)) OVER ()::bigint AS total, {{read}} AS read
-FROM present {{where}} GROUP BY {{columns}} ORDER BY count(*) DESC, {{columns}} LIMIT {MAX_GROUPS}"""
+
+def _statement(template: str, by: PresentBy) -> str:
+    columns = _COLUMNS[by]
+    there = " UNION ALL ".join(
+        f"""
+    SELECT {", ".join(columns)}, id, opened_at, connection, {_OF_THE_LAST} AS of_the_last FROM sessions AS s
+    WHERE opened_at <= $1 AND {condition} AND ($2::text IS NULL OR edge = $2 OR {_OF_THE_LAST} IS NOT TRUE)"""
+        for condition in there_at("$1")
+    )
+    return template.format(
+        columns=", ".join(columns),
+        of_then=", ".join(("c." if name in _OF_CONNECTIONS else "s.") + name for name in columns),
+        there=f"{there} LIMIT {MAX_COUNTED}",
+        carrying=_CARRYING,
+        in_channel=_THOSE_IN_CHANNEL,
+        groups=MAX_GROUPS,
+    )
 
 
 class PresentCount(Struct):
@@ -104,16 +134,14 @@ class PresenceCounts:
         """How many were connected at this moment and satisfy the conditions (None: no condition): reads `MAX_COUNTED`
         of them. At most `MAX_GROUPS` groups."""
         values: list[Any] = [at, edge]
-        present, read, where = _ALL.format(most=MAX_COUNTED), _HOW_MANY_OF_ALL, ""
+        template = _COUNTS
         async with self._pool.database() as database, database.transaction(readonly=True):
-            await database.execute(_MEMORY)
+            await database.execute(_SETTINGS)
             if channel is not None:
                 values.append(text(channel))
-                where = _SUBSCRIBED
-                if await before_the_newest(database, text(channel), MANY, at) == EVER:
-                    present, read, where = _IN_CHANNEL, "0", ""
-            statement = _COUNTS.format(columns=_COLUMNS[by], present=present, read=read, where=where)
-            rows = await database.fetch(statement, *values)
+                few = await before_the_newest(database, text(channel), LOOKED_UP, at) == EVER
+                template = _COUNTS_IN_CHANNEL if few else _COUNTS_IN_LARGE_CHANNEL
+            rows = await database.fetch(_statement(template, by), *values)
         total, counted = (rows[0]["total"], rows[0]["read"]) if rows else (0, 0)
         return PresentCounts(at, by, total, [_count(row) for row in rows], counted >= MAX_COUNTED)
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.integration
 async def test_counts_are_of_the_sessions_that_are_listed(
     postgres: Postgres, monkeypatch: pytest.MonkeyPatch, many: int
 ):
-    monkeypatch.setattr(present_counts_postgres, "MANY", many)
+    monkeypatch.setattr(present_counts_postgres, "LOOKED_UP", many)
     moved = Session("m1", "bob", "", "js", "6.0", "edge-2", "i2", "m2", 2, THEN - HOUR, None, address="192.0.2.1")
     gone = Session("g1", "eve", "", "js", "5.8", "edge-2", "i2", "g2", 2, THEN - HOUR, None)
     await insert(
