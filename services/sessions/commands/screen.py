@@ -16,7 +16,7 @@ from rich.text import Text
 
 from services.sessions.commands.moments import REST_OF_SECOND
 from services.sessions.commands.plot import condensed, curve
-from services.sessions.commands.tables import GAP, shortened, stacked, width, widths
+from services.sessions.commands.tables import GAP, listed, shortened, stacked, width, widths
 from services.sessions.printing import printable
 from services.sessions.queries.periods import HOUR_S, MINUTE_S, Period, Point
 
@@ -31,7 +31,7 @@ _WIDEST: Final = 6
 """Columns of one value of a plot that has few."""
 
 _NARROW: Final = 20
-"""A column that is at most so wide is not broken, if it can be helped."""
+"""A column that is at most so wide is not broken."""
 _LEAST: Final = 8
 """What is left to each column that may be broken."""
 
@@ -81,7 +81,8 @@ class Screen:
         empty in each row is left out.
 
         Where there is no room, the columns `ids` are cut to what tells them apart, and the column `below` stands below
-        each row. Returns whether ids were cut.
+        each row. Where narrow columns would be broken nevertheless, cells stand below each other. Returns whether ids
+        were cut.
         """
         shown = [place for place in range(len(columns)) if not rows or any(row[place] for row in rows)]
         columns = [columns[place] for place in shown]
@@ -101,8 +102,12 @@ class Screen:
         return short != cells
 
     def _print(self, columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int]) -> None:
-        shown = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style=self._bold)
         whole = self._whole(columns, rows)
+        if any(room <= _NARROW and place not in whole for place, room in enumerate(widths(columns, rows))):
+            for line in listed(columns, rows, self._console.width):
+                self.say(line)
+            return
+        shown = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style=self._bold)
         for place, name in enumerate(columns):
             justify: Literal["left", "right"] = "right" if place in numbers else "left"
             shown.add_column(name, justify=justify, overflow="fold", no_wrap=place in whole)

@@ -1,4 +1,5 @@
-"""How a table fits a terminal: ids are cut to what tells them apart, and the longest cell goes below its row. Pure."""
+"""How a table fits a terminal: ids are cut to what tells them apart, the longest cell goes below its row, or each cell
+below the one before. Pure."""
 
 from __future__ import annotations
 
@@ -58,6 +59,22 @@ def stacked(columns: Sequence[str], rows: Rows, numbers: Collection[int], below:
     for row, short in zip(rows, beside, strict=True):
         lines.append(_line(short, room, right))
         lines += [" " * INDENT + line for line in wrapped(row[below], most - INDENT)]
+    return lines
+
+
+def listed(columns: Sequence[str], rows: Rows, most: int) -> list[str]:
+    """The lines of rows whose cells stand below each other, each after the name of its column, with an empty line
+    between two rows. A cell without text is left out."""
+    names = max(map(cell_len, columns), default=0) + GAP
+    lines: list[str] = []
+    for row in rows:
+        lines += [""] * bool(lines)
+        for name, cell in zip(columns, row, strict=True):
+            if not cell:
+                continue
+            first, *more = list(wrapped(cell, max(2, most - names))) or [""]
+            lines.append(name + " " * (names - cell_len(name)) + first)
+            lines += [" " * names + line for line in more]
     return lines
 
 

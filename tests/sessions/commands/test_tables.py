@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.sessions.commands.tables import shortened, stacked, width, wrapped
+from services.sessions.commands.tables import listed, shortened, stacked, width, wrapped
 
 HEADS = ("USER", "SESSION", "CHANNELS", "N")
 IDS = ["0f9a1c22-7d1e-4a55", "0f9a1c23-0000-1111", "77aa0b1c-1234-9999"]
@@ -28,6 +28,22 @@ def test_a_column_stands_below_its_row() -> None:
     ]
     assert width(("USER", "SESSION", "N"), [[row[0], row[1], row[3]] for row in ROWS]) == 29
     assert stacked(HEADS, ROWS, (3,), 2, 28) == [], "the others have no room"
+
+
+def test_cells_stand_below_each_other() -> None:
+    rows = [("alice", "one two"), ("", "  "), ("日本", "")]
+    assert listed(("USER", "名"), rows, 9) == [
+        "USER  ali",
+        "      ce",
+        "名    one",
+        "      two",
+        "",
+        "名    ",
+        "",
+        "USER  日",
+        "      本",
+    ]
+    assert listed(("USER",), [("日本",)], 1) == ["USER  日", "      本"], "never less than a letter"
 
 
 @pytest.mark.parametrize(
