@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from msgspec import Struct
 
 from services.chassis.postgres.pool import Pool
-from services.sessions.queries.periods import DAY_S, HOUR_S, Period, floor
+from services.sessions.queries.periods import DAY_S, FIRST_DAY, HOUR_S, Period, floor
 from services.sessions.values import text
 
 _HOUR: Final = timedelta(hours=1)
@@ -19,9 +19,11 @@ MAX_HOURS: Final = 31 * 24
 # them. A channel that did not change in it is in none of them: it had as many subscribers all the time as at the end of
 # the last hour in which it changed. If it has not changed since either, that is as many as it has now. If it has ($8:
 # the period is over), it is looked for among those with the highest peaks of all time, of which no level is higher. Of
-# both kinds only those are looked at that may have more than the last of the others. Subscriptions are summed over the
-# whole days ($5 to $6) and the hours before and after them.
+# both kinds only those are looked at that may have more than the last of the others. Most have changed in the day
+# before the period (from $9 on): what is older is in many partitions. Subscriptions are summed over the whole days ($5
+# to $6) and the hours before and after them.
 _OF_ALL_TIME: Final = 10
+_DAY: Final = timedelta(days=1)
 _PEAKS: Final = f"""
 WITH changed AS (
     SELECT h.channel, h.hour, h.peak FROM unnest($2::timestamptz[]) AS t(hour) CROSS JOIN LATERAL (
@@ -45,9 +47,10 @@ WITH changed AS (
         SELECT name FROM channels
         WHERE $8 AND first_at < $1 AND last_at >= $7 AND peak >= (SELECT peak FROM least)
         ORDER BY peak DESC, name DESC LIMIT $3 * {_OF_ALL_TIME}
-    ) AS steady CROSS JOIN LATERAL (
-        SELECT last FROM channel_hours WHERE channel = name AND hour < $1 ORDER BY hour DESC LIMIT 1
-    ) AS level
+    ) AS steady CROSS JOIN LATERAL (SELECT COALESCE(
+        (SELECT last FROM channel_hours WHERE channel = name AND hour >= $9 AND hour < $1 ORDER BY hour DESC LIMIT 1),
+        (SELECT last FROM channel_hours WHERE channel = name AND hour < $9 ORDER BY hour DESC LIMIT 1)
+    ) AS last OFFSET 0) AS level
     WHERE level.last >= (SELECT peak FROM least)
         AND NOT EXISTS (SELECT FROM channel_hours WHERE channel = name AND hour >= $1 AND hour < $7)
 )
@@ -60,6 +63,9 @@ SELECT c.name AS channel, c.subscribers, h.peak, h.hour AS peak_hour,
     ) AS counted) AS subscriptions
 FROM (SELECT * FROM highest ORDER BY peak DESC, channel LIMIT $3) AS h JOIN channels c ON c.name = h.channel
 ORDER BY h.peak DESC, c.name"""
+
+# A plan for any period and any number of hours takes five times as long.
+_PLANNED_FOR_VALUES: Final = "SET LOCAL plan_cache_mode = force_custom_plan"
 
 _ONE: Final = """
 SELECT name AS channel, subscribers, peak, peak_at, NULL::timestamptz AS peak_hour, subscriptions FROM channels
@@ -123,8 +129,10 @@ class Channels:
         end = period.until
         is_over = end <= datetime.now(UTC)
         stretch = (days[0], days[-1] + timedelta(days=1)) if days else (end, end)
-        async with self._pool.database() as database:
-            rows = await database.fetch(_PEAKS, period.since, hours, limit, days, *stretch, end, is_over)
+        day_before = period.since - min(_DAY, period.since - FIRST_DAY)
+        async with self._pool.database() as database, database.transaction(readonly=True):
+            await database.execute(_PLANNED_FOR_VALUES)
+            rows = await database.fetch(_PEAKS, period.since, hours, limit, days, *stretch, end, is_over, day_before)
         return ChannelPeaks(period, [ChannelUse(**row) for row in rows])
 
     async def curve(self, channel: str, period: Period) -> ChannelCurve | None:

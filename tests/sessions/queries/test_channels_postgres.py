@@ -92,6 +92,10 @@ async def test_a_channel_that_was_steady_then_and_changed_later_is_among_the_pea
         Channel("empty-then", 4, 70, hour(-9), 70, hour(-9), hour(30)),
         ChannelHour("empty-then", hour(-9), 70, 0, 70),
         ChannelHour("empty-then", hour(30), 4, 4, 4),
+        Channel("long-steady", 4, 60, hour(-400), 70, hour(-400), hour(30)),
+        ChannelHour("long-steady", hour(-401), 60, 50, 60),
+        ChannelHour("long-steady", hour(-400), 52, 45, 1),
+        ChannelHour("long-steady", hour(30), 45, 4, 1),
         Channel("later", 80, 80, hour(30), 80, hour(30), hour(30)),
         ChannelHour("later", hour(30), 80, 80, 80),
         Channel("busy", 3, 40, hour(2), 99, hour(2), hour(31)),
@@ -103,7 +107,7 @@ async def test_a_channel_that_was_steady_then_and_changed_later_is_among_the_pea
         _, peaks = await channels.peaks(PERIOD, 10)
         _, highest = await channels.peaks(PERIOD, 1)
         curve = await channels.curve("steady", PERIOD)
-    assert [(one.channel, one.peak) for one in peaks] == [("steady", 50), ("busy", 40)]
+    assert [(one.channel, one.peak) for one in peaks] == [("steady", 50), ("long-steady", 45), ("busy", 40)]
     assert [one.channel for one in highest] == ["steady"]
     assert curve is not None and [one.peak for one in curve.hours] == [50] * 5
 
