@@ -58,23 +58,29 @@ SELECT {columns}, sum(count)::bigint AS count, sum(sum(count)) OVER ()::bigint A
     (SELECT sum(read) FROM there)::bigint AS read
 FROM present GROUP BY {columns} HAVING sum(count) > 0 ORDER BY sum(count) DESC, {columns} LIMIT {groups}"""
 
-# Which of their connections were in the channel is read from its subscriptions as a whole: `IS TRUE` has PostgreSQL
-# compare them by a hash table. To look for each connection would take several times as long.
-_COUNTS_IN_LARGE_CHANNEL: Final = """
-WITH there AS MATERIALIZED ({there}), present AS MATERIALIZED (
+# Of users and addresses there are almost as many as sessions: these are put together once, at the end.
+_COUNTS_OF_EACH: Final = """
+WITH there AS MATERIALIZED ({there}), present AS (
     SELECT {columns}, connection FROM there WHERE of_the_last
     UNION ALL
     SELECT {of_then}, c.id FROM (SELECT * FROM there WHERE of_the_last IS NOT TRUE) AS s
     CROSS JOIN LATERAL ({carrying}) AS c WHERE $2::text IS NULL OR c.edge = $2
-), first(at) AS MATERIALIZED (SELECT min(opened_at) - '01:00:00'::interval FROM there), subscribed AS MATERIALIZED (
-    SELECT connection FROM subscriptions
-    WHERE channel = $3 AND since <= $1 AND (until IS NULL OR until > $1) AND since >= (SELECT at FROM first)
-        AND opened_at <= $1 AND opened_at >= (SELECT at FROM first)
-        AND (connection IN (SELECT connection FROM present)) IS TRUE
-)
+){subscribed}
 SELECT {columns}, count(*) AS count, sum(count(*)) OVER ()::bigint AS total, (SELECT count(*) FROM there) AS read
-FROM present WHERE (connection IN (SELECT connection FROM subscribed)) IS TRUE
-GROUP BY {columns} ORDER BY count(*) DESC, {columns} LIMIT {groups}"""
+FROM present {who} GROUP BY {columns} ORDER BY count(*) DESC, {columns} LIMIT {groups}"""
+
+# Which of their connections were in a large channel is read from its subscriptions as a whole: `IS TRUE` has PostgreSQL
+# compare them by a hash table. To look for each connection would take several times as long.
+_SUBSCRIBED: Final = """, first(at) AS MATERIALIZED (
+    SELECT min(opened_at) - '01:00:00'::interval FROM there
+), subscribed AS MATERIALIZED (
+    SELECT connection FROM (
+        SELECT connection FROM subscriptions
+        WHERE channel = $3 AND since <= $1 AND (until IS NULL OR until > $1) AND since >= (SELECT at FROM first)
+            AND opened_at <= $1 AND opened_at >= (SELECT at FROM first) OFFSET 0
+    ) AS u WHERE (connection IN (SELECT connection FROM present)) IS TRUE
+)"""
+_WHO_SUBSCRIBED: Final = "WHERE (connection IN (SELECT connection FROM subscribed)) IS TRUE"
 
 _COUNTS_IN_CHANNEL: Final = """
 SELECT {columns}, count(*) AS count, sum(count(*)) OVER ()::bigint AS total, 0 AS read FROM ({in_channel}) AS present
@@ -82,7 +88,7 @@ GROUP BY {columns} ORDER BY count(*) DESC, {columns} LIMIT {groups}"""
 _THOSE_IN_CHANNEL: Final = present_in_channel("$1", "$2", "$3", f"'{EVER:%Y-%m-%d}'")
 
 
-def _statement(template: str, by: PresentBy) -> str:
+def _statement(by: PresentBy, template: str, in_channel: bool = False) -> str:
     columns = _COLUMNS[by]
     there = " UNION ALL ".join(
         f"""
@@ -95,6 +101,8 @@ def _statement(template: str, by: PresentBy) -> str:
         of_then=", ".join(("c." if name in _OF_CONNECTIONS else "s.") + name for name in columns),
         there=f"{there} LIMIT {MAX_COUNTED}",
         carrying=_CARRYING,
+        subscribed=_SUBSCRIBED if in_channel else "",
+        who=_WHO_SUBSCRIBED if in_channel else "",
         in_channel=_THOSE_IN_CHANNEL,
         groups=MAX_GROUPS,
     )
@@ -134,14 +142,16 @@ class PresenceCounts:
         """How many were connected at this moment and satisfy the conditions (None: no condition): reads `MAX_COUNTED`
         of them. At most `MAX_GROUPS` groups."""
         values: list[Any] = [at, edge]
-        template = _COUNTS
         async with self._pool.database() as database, database.transaction(readonly=True):
             await database.execute(_SETTINGS)
-            if channel is not None:
+            if channel is None:
+                statement = _statement(by, _COUNTS_OF_EACH if by in ("user", "address") else _COUNTS)
+            else:
                 values.append(text(channel))
                 few = await before_the_newest(database, text(channel), LOOKED_UP, at) == EVER
-                template = _COUNTS_IN_CHANNEL if few else _COUNTS_IN_LARGE_CHANNEL
-            rows = await database.fetch(_statement(template, by), *values)
+                template = _COUNTS_IN_CHANNEL if few else _COUNTS_OF_EACH
+                statement = _statement(by, template, in_channel=True)
+            rows = await database.fetch(statement, *values)
         total, counted = (rows[0]["total"], rows[0]["read"]) if rows else (0, 0)
         return PresentCounts(at, by, total, [_count(row) for row in rows], counted >= MAX_COUNTED)
 
