@@ -5,7 +5,8 @@ It may contain too much, but never too little: a fold over the loaded rows must 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, assert_never
 
 from proto.events import (
@@ -66,9 +67,10 @@ class ReadSet:
         self.erased: dict[str, int] = {}  # digests of users -> up to when
         self._instances: set[str] = set()
         self._channels: list[Subscribed | Unsubscribed] = []
-        self._opened: dict[str, tuple[int, int, int]] = {}  # by lineage, as `_join` has it
-        self._closed: list[tuple[str, int]] = []
-        self._in_batch: dict[str, tuple[str, str, int]] = {}  # opened connection -> lineage, instance, when
+        self._opened: list[tuple[Opened, str]] = []  # those that may have a lineage, and the instances
+        self._first_opened = math.inf
+        self._closed: list[Closed] = []
+        self._first_closed = math.inf
 
     def add(self, batch: EventBatch) -> None:
         """Adds what folding `batch` may touch."""
@@ -83,11 +85,11 @@ class ReadSet:
                         connections.add(name_of(event.connection))
                     self._channels.append(event)
                 case Closed():
-                    connection = event.connection
-                    if connection not in connections:
-                        connection = name_of(connection)
-                        connections.add(connection)
-                    self._closed.append((connection, time_of(event.at)))
+                    if event.connection not in connections:
+                        connections.add(name_of(event.connection))
+                    self._closed.append(event)
+                    if event.at < self._first_closed:
+                        self._first_closed = time_of(event.at)
                 case Refreshed() | Lagged() | CaughtUp():
                     connections.add(name_of(event.connection))
                 case Refused():
@@ -105,14 +107,14 @@ class ReadSet:
                     assert_never(event)
 
     def _add_opened(self, event: Opened, instance: str) -> None:
-        connection, at = name_of(event.connection), time_of(event.at)
+        connection = name_of(event.connection)
         if connection not in self.connections:
             self.connections.add(connection)
             self.opening.add(connection)
-        lineage = lineage_of(event.user, event.session_key, event.client_name)
-        if lineage is not None:
-            _join(self._opened, lineage, at)
-            self._in_batch.setdefault(connection, (lineage, instance, at))  # the fold keeps the first, too
+        if event.user or event.session_key:
+            self._opened.append((event, instance))
+            if event.at < self._first_opened:
+                self._first_opened = time_of(event.at)
 
     def instances(self) -> set[str]:
         """The instances of edges that may be touched, beside those of `connections`."""
@@ -120,19 +122,18 @@ class ReadSet:
 
     def opens_before(self, moment: float) -> bool:
         """Whether a connection with a lineage is opened in the batch before `moment`."""
-        return any(first < moment for first, _, _ in self._opened.values())
+        return self._first_opened < moment
 
     def ends_before(self, moment: float) -> bool:
         """Whether a connection may end in the batch before `moment`: what `ends` has is not earlier."""
-        lost = (at for moments in self.lost.values() for at in moments)
-        return any(at < moment for _, at in self._closed) or any(at < moment for at in lost)
+        return self._first_closed < moment or any(at < moment for moments in self.lost.values() for at in moments)
 
     # --- what else, by the rows in `state`, which must have what the attributes say, unless their rows are gone -------
 
     def whole(self, state: State) -> set[str]:
         """The connections all of whose open subscriptions may be touched: the connection may end, or turn out not to
         have ended."""
-        names = {name for name, _ in self._closed if name in state.connections}
+        names = {name_of(event.connection) for event in self._closed} & state.connections.keys()
         if self.lost or self.found or self.erased:
             names.update(
                 row.id
@@ -144,8 +145,9 @@ class ReadSet:
     def closed(self, state: State) -> set[str]:
         """The connections that closed for good, and of which it is told that they were in a channel: their open
         subscriptions may be touched, as those of `whole`."""
-        rows = (state.connections.get(name_of(event.connection)) for event in self._channels)
-        return {row.id for row in rows if row is not None and row.closed_at is not None and not row.was_lost}
+        rows = map(state.connections.__getitem__, self.connections & state.connections.keys())
+        over = {row.id for row in rows if row.closed_at is not None and not row.was_lost}
+        return over and over & {name_of(event.connection) for event in self._channels}
 
     def begun(self, state: State) -> set[Key]:
         """The subscriptions that begin in the batch, unless that was told before: then they are stored, and may have
@@ -167,8 +169,12 @@ class ReadSet:
     def ends(self, state: State) -> list[Span]:
         """The lineages of the sessions that may end in the batch, with the times of their ends."""
         spans: dict[str, tuple[int, int, int]] = {}
-        for connection, at in self._closed:
-            row, new = state.connections.get(connection), self._in_batch.get(connection)
+        in_batch: dict[str, tuple[str, str, int]] = {}
+        for event, lineage, instance in self._openings():
+            in_batch.setdefault(name_of(event.connection), (lineage, instance, time_of(event.at)))  # as the fold does
+        for closed in self._closed:
+            connection, at = name_of(closed.connection), time_of(closed.at)
+            row, new = state.connections.get(connection), in_batch.get(connection)
             if row is not None:
                 self._end(spans, state, row, at)
             elif new is not None:
@@ -178,7 +184,7 @@ class ReadSet:
             for row in state.connections.values():
                 for at in self.lost.get(row.instance, ()):
                     self._end(spans, state, row, at)
-            for lineage, instance, opened_at in self._in_batch.values():
+            for lineage, instance, opened_at in in_batch.values():
                 for at in self.lost.get(instance, ()):
                     _join(spans, lineage, max(at, opened_at))
         return [Span(lineage, *span) for lineage, span in spans.items()]
@@ -195,10 +201,20 @@ class ReadSet:
         A session that ends in the batch (`ends` as above), or that is in `state` already, may be one of them.
         """
         ending = {span.lineage: span.facts for span in ends}
+        spans: dict[str, tuple[int, int, int]] = {}
+        for event, lineage, _ in self._openings():
+            _join(spans, lineage, time_of(event.at))
         return [
             Span(lineage, first, last, facts + state.sessions_of(lineage) + ending.get(lineage, 0))
-            for lineage, (first, last, facts) in self._opened.items()
+            for lineage, (first, last, facts) in spans.items()
         ]
+
+    def _openings(self) -> Iterator[tuple[Opened, str, str]]:
+        """What is opened with a lineage: the fact, the lineage, and the instance."""
+        for event, instance in self._opened:
+            lineage = lineage_of(event.user, event.session_key, event.client_name)
+            if lineage is not None:
+                yield event, lineage, instance
 
 
 def read_set_of(batches: Iterable[EventBatch]) -> ReadSet:

@@ -105,7 +105,7 @@ class Resident(State):
         """The changes of a fold are on their way to the tables: they are changes no longer, and what was new is known.
         Raises nothing that depends on the rows."""
         self.folds += 1
-        changed = self.changed_connections.union(name for name, _ in self.subscriptions.touched())
+        changed = self.changed_connections | self.subscriptions.touched_connections()
         connections = self.connections
         for id_ in self.changed_sessions.union(connections[name].session_id for name in changed):
             session = self.sessions.get(id_)

@@ -60,10 +60,18 @@ def columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
     return found or [[] for _ in range(width)]
 
 
-def arguments(rows: Iterable[tuple[Any, ...]], texts: tuple[bool, ...]) -> list[Any]:
-    """Likewise, of at least one row, as a `statements_writing.Upsert` takes them."""
-    columns = zip(*rows, strict=True)
-    return [_encode(column).decode() if text else list(column) for column, text in zip(columns, texts, strict=True)]
+def arguments(rows: Iterable[tuple[Any, ...]], types: Iterable[str]) -> list[str]:
+    """Likewise, of at least one row, as a `statements_writing.Upsert` of these types takes them."""
+    return [_argument(column, type_) for column, type_ in zip(zip(*rows, strict=True), types, strict=True)]
+
+
+def _argument(column: tuple[Any, ...], type_: str) -> str:
+    if type_ == "json":
+        return f"[{','.join(column)}]"
+    array = _encode(column).decode()
+    if type_ == "text":
+        return array
+    return f"{{{array[1:-1]}}}"  # numbers, null, and times in quotes are written alike in both
 
 
 def session_of(row: asyncpg.Record) -> Session:

@@ -28,25 +28,26 @@ EDGE_COLUMNS: Final = (
 
 
 class Upsert(NamedTuple):
-    """A statement that takes rows by their columns; `texts` says of each column whether it is one of texts.
+    """A statement that takes rows by their columns, each of which is one text: `rows_postgres.arguments` makes it.
 
-    An array of texts is one of JSON: of each element of another the driver asks whether it is an array itself, which
-    takes more time than all else about it.
+    Of each element of an array the driver asks whether it is an array itself, which takes more time than all else about
+    it. So texts and JSON come in an array of JSON, and values of other `types` in the text of an array of PostgreSQL.
     """
 
     statement: str
-    texts: tuple[bool, ...]
+    types: tuple[str, ...]
+
+
+_COLUMNS: Final = {"text": "json_array_elements_text(${}::json)", "json": "json_array_elements(${}::json)"}
 
 
 def _upsert(types: str, statement: str) -> Upsert:
     """`statement` has `{rows}` for the rows, whose columns are of these types."""
-    names = types.split()
-    texts = tuple(name == "text" for name in names)
+    names = tuple(types.split())
     columns = (
-        f"json_array_elements_text(${number}::json)" if is_text else f"unnest(${number}::{name}[])"
-        for number, (name, is_text) in enumerate(zip(names, texts, strict=True), 1)
+        _COLUMNS.get(name, f"unnest(${{}}::text::{name}[])").format(number) for number, name in enumerate(names, 1)
     )
-    return Upsert(statement.format(rows=f"ROWS FROM ({', '.join(columns)})"), texts)
+    return Upsert(statement.format(rows=f"ROWS FROM ({', '.join(columns)})"), names)
 
 
 REMOVE_SESSIONS: Final = "DELETE FROM sessions WHERE id = ANY($1::text[])"

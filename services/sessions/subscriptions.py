@@ -79,6 +79,10 @@ class Subscriptions:
         """The connections and channels of the rows that the fold added or changed."""
         return {(connection, channel) for rows in (self.added, self.changed) for connection, channel, _ in rows}
 
+    def touched_connections(self) -> set[str]:
+        """The connections of these rows."""
+        return {key[0] for rows in (self.added, self.changed) for key in rows}
+
     def settle(self) -> None:
         """What was added and changed is on its way to a store. Until it is there, the ended ones of it are kept; the
         others are there already, and go."""

@@ -121,7 +121,7 @@ def _copies(table: _Table, records: list[Values]) -> Write:
 
 def _upserts(upsert: sql.Upsert, values: list[Values]) -> Iterator[Write]:
     if values:
-        yield _executes(upsert.statement, arguments(values, upsert.texts))
+        yield _executes(upsert.statement, arguments(values, upsert.types))
 
 
 def _executes(statement: str, arguments: list[Any]) -> Write:

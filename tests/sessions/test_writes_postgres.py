@@ -11,6 +11,7 @@ from proto.events import Opened
 from services.chassis.postgres.pool import Pool
 from services.sessions.resident import Resident
 from services.sessions.rows import (
+    MAX_TIME,
     Channel,
     ChannelHour,
     DropKey,
@@ -18,9 +19,12 @@ from services.sessions.rows import (
     OpeningKey,
     Refusal,
     RefusalKey,
+    Session,
     TimelineEntry,
     UserDevice,
 )
+from services.sessions.rows_postgres import session_of
+from services.sessions.statements import SESSION_COLUMNS
 from services.sessions.writes_postgres import writes_of
 from tests.support.servers import Postgres
 
@@ -33,6 +37,24 @@ async def added(postgres: Postgres, query: str) -> list[tuple[object, ...]]:
         return [tuple(row) for row in await database.fetch(query)]
     finally:
         await database.close()
+
+
+@pytest.mark.parametrize("copying", [True, False])
+async def test_a_row_comes_back_as_it_was_written(postgres: Postgres, copying: bool):
+    name = '"a\\",{}\n\'é'
+    rows = [
+        Session("s1", name, "", "js", "1", "edge-1", "i1", "c1", 1, 1, None),
+        Session("s2", "", name, "", "", "", "", "", 2, MAX_TIME - 1, "l", MAX_TIME, 1_001, 1006, name, "", name),
+    ]
+    state = Resident(60_000)
+    for row in rows:
+        state.put_session(row)
+        state.changed_sessions.add(row.id)
+    async with Pool(postgres.url, 1) as pool, pool.database() as database:
+        for write in await writes_of(state, copying):
+            await write(database)
+        stored = await database.fetch(f"SELECT {SESSION_COLUMNS} FROM sessions ORDER BY id")
+    assert [session_of(row) for row in stored] == rows
 
 
 async def test_what_a_commit_adds_is_added_to_what_is_there(postgres: Postgres):
