@@ -158,6 +158,8 @@ def _closed(state: State, event: Closed, at: int, writer: Writer) -> None:
     connection = _known(state, event)
     if connection is not None and (connection.closed_at is None or connection.was_lost):
         # The edge's own word overrides the guess that it was lost.
+        if connection.closed_at is None:
+            channels.closed(state, connection, max(at, connection.opened_at))
         _end(state, connection, at, min(event.code, MAX_CODE), text(event.reason), label(event.by))
         writer.notes[connection.id].append(event)
 
@@ -180,12 +182,11 @@ def _known(state: State, event: OfConnection) -> Connection | None:
 
 
 def _end(state: State, connection: Connection, at: int, code: int, reason: str, by: str) -> None:
-    """A connection closed, or how it did is corrected."""
+    """A connection closed, and its channels know it already; or how it did is corrected."""
     at = max(at, connection.opened_at)
     session = state.sessions.get(connection.session_id)
     client_name = "" if session is None else session.client_name
     if connection.closed_at is None:
-        channels.closed(state, connection, at)
         edges.row_of(state, connection.instance, connection.edge, at).ended += 1
     else:
         drops.count(state, connection, client_name, -1)
@@ -205,6 +206,7 @@ def _edge_lost(state: State, event: EdgeLost, at: int) -> None:
     state.edges_lost += 1
     edges.lost(state, instance, at)
     gone = [one for one in state.unsettled(instance) if one.closed_at is None]
+    channels.lost(state, gone, at)
     for connection in sorted(gone, key=_age):
         _end(state, connection, at, EDGE_LOST_CODE, EDGE_LOST_REASON, BY_LOSS)
 

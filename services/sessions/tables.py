@@ -88,7 +88,7 @@ class SessionRow(SQLModel, table=True):
         partial_index("sessions_medium", *ENDED_IN_ORDER, where=lengths.MEDIUM.condition),
         partial_index("sessions_long", *ENDED_IN_ORDER, where=lengths.LONG.condition),
         partial_index("sessions_very_long", *ENDED_IN_ORDER, where=lengths.VERY_LONG.condition),
-        partial_index("sessions_away", "away_until", "id", where="away_until IS NOT NULL"),
+        partial_index("sessions_away", "away_until", where="away_until IS NOT NULL"),
         partial_index("sessions_away_by_lineage", "lineage", "away_until", where="away_until IS NOT NULL"),
         partial_index("sessions_by_lineage", "lineage", "opened_at", where="lineage IS NOT NULL"),
         by_time("opened_at"),

@@ -7,6 +7,9 @@ Ends that are told late correct the peaks of the time since (`peaks`).
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
+
 from services.sessions.peaks import LATE_MS, Hour, corrected, extended, highest, hour_of, hours
 from services.sessions.rows import HOUR_MS, Channel, ChannelHour, Connection
 from services.sessions.state import State
@@ -28,6 +31,17 @@ def closed(state: State, connection: Connection, at: int) -> None:
     its edge was lost, it was in the channel for no time."""
     for channel, subscription in state.subscriptions.of(connection.id).items():
         _change(state, channel, -1, max(at, subscription.since))
+
+
+def lost(state: State, connections: Iterable[Connection], at: int) -> None:
+    """Likewise, many close at once with their edge: those who leave a channel at the same moment are one change, as
+    each corrects all peaks since."""
+    leaving: dict[tuple[int, str], int] = defaultdict(int)
+    for connection in connections:
+        for channel, subscription in state.subscriptions.of(connection.id).items():
+            leaving[max(at, connection.opened_at, subscription.since), channel] += 1
+    for (moment, channel), many in sorted(leaving.items()):
+        _change(state, channel, -many, moment)
 
 
 def reopened(state: State, connection: Connection, at: int) -> None:

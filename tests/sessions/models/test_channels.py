@@ -70,6 +70,21 @@ def test_subscribers_of_a_lost_edge_are_gone_and_those_of_a_found_one_are_back()
     assert now(state) == 1
 
 
+@given(
+    st.lists(st.integers(HOUR_MS - 60_000, HOUR_MS + 60_000), min_size=1, max_size=8, unique=True).map(sorted),
+    st.integers(HOUR_MS - 60_000, HOUR_MS + 60_000),
+)
+def test_those_who_leave_with_their_edge_count_as_if_they_left_one_by_one(begins: list[int], at: int):
+    facts = [fact for number, begin in enumerate(begins) for fact in entered(f"c{number}", begin)]
+    together, singly = told(*facts), told(*facts)
+    channels.lost(together, together.connections.values(), at)
+    for connection in singly.connections.values():
+        channels.closed(singly, connection, max(at, connection.opened_at))
+    assert together.channels == singly.channels
+    assert together.channel_hours == singly.channel_hours
+    assert together.lowered_hours == singly.lowered_hours
+
+
 def test_a_subscription_that_is_told_again_counts_once_and_one_after_the_end_counts_nobody():
     (opened, subscribed), closed = entered("c1", 10), Closed(at=40, connection="c1", code=1000)
     assert now(told(opened, subscribed, subscribed)) == 1

@@ -37,7 +37,7 @@ CREATE TABLE sessions (
     connected_at TIMESTAMP WITH TIME ZONE,
     PRIMARY KEY (id, opened_at)
 ) PARTITION BY RANGE (opened_at);
-CREATE INDEX sessions_away ON sessions (away_until, id) WHERE away_until IS NOT NULL;
+CREATE INDEX sessions_away ON sessions (away_until) WHERE away_until IS NOT NULL;
 CREATE INDEX sessions_away_by_lineage ON sessions (lineage, away_until) WHERE away_until IS NOT NULL;
 CREATE INDEX sessions_by_address ON sessions (address, opened_at, id) WHERE address <> '';
 CREATE INDEX sessions_by_edge ON sessions (edge, opened_at, id);
