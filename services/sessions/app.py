@@ -48,7 +48,7 @@ from services.sessions.edge_watch import EdgeWatch
 from services.sessions.heard_edges import HeardEdges
 from services.sessions.heard_edges_postgres import HeardTable
 from services.sessions.instruments import Instruments
-from services.sessions.log_nats import SessionLog
+from services.sessions.log_nats import FOLDED_BYTES, SessionLog
 from services.sessions.model_numbers_postgres import warn_of_outdated
 from services.sessions.outbox.publisher_nats import OutboxPublisher
 from services.sessions.outbox.relay import Relay
@@ -110,8 +110,11 @@ class Sessions:
         self._read_pool = ReadPool(settings.postgres.url, _READ_CONNECTIONS)
         self._changes = ChangesFeed(self._link)
         store = PostgresStore(self._pool, int(settings.sessions.resume_window * 1000), self._changes)
+        folded_log = SessionLog(
+            self._link, settings.sessions.log_max_age, settings.sessions.log_max_bytes, FOLDED_BYTES
+        )
         self._projector = Projector(
-            self._log, store, self._prepare, self._instruments, self._tracing.tracer, settings.sessions.archive
+            folded_log, store, self._prepare, self._instruments, self._tracing.tracer, settings.sessions.archive
         )
         self._watch = ProjectionWatch(self._log, self._projector, self._instruments)
         self._silence = EdgeSilence(LOST_AFTER_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -11,12 +12,18 @@ from proto.events_reading import NewerBatch, read_message
 from services.chassis.nats.headers import seconds_of
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, header_block
 from services.chassis.nats.stream_making import ensure_stream, stream_config
-from services.chassis.nats.stream_reads import read_stream
+from services.chassis.nats.stream_reads import READ_BYTES, read_stream
 from services.chassis.nats.streams import renew_epoch, store, stream_state
 from services.sessions.entries import Entry
 
 MAX_MESSAGES: Final = 256
-"""Stream messages in one read, of which there are fewer if they are large (`READ_BYTES` of `streams`)."""
+"""Stream messages in one read, of which there are fewer if they are large."""
+
+FOLDED_BYTES: Final = 12 * 1024 * 1024
+"""Bytes of a read by the fold: as many facts as it puts into one transaction, 200 bytes each. Of two transactions each
+session that is open between them is written twice, with an entry in ten indexes each time."""
+
+_READ_S: Final = 15.0
 
 
 class LogAway(Exception):
@@ -53,11 +60,12 @@ class Waiting(NamedTuple):
 class SessionLog:
     """The log, whose messages the stream keeps for `max_age_s` seconds and within `max_bytes`.
 
-    Every method raises `LogAway`.
+    Once the messages of a read are `page_bytes` in size, it ends. Every method raises `LogAway`.
     """
 
-    def __init__(self, link: NatsLink, max_age_s: float, max_bytes: int) -> None:
+    def __init__(self, link: NatsLink, max_age_s: float, max_bytes: int, page_bytes: int = READ_BYTES) -> None:
         self._link = link
+        self._page_bytes = page_bytes
         self._config = stream_config(
             subjects.SESSIONS_STREAM,
             subjects.SESSION_EVENTS_ALL,
@@ -121,7 +129,14 @@ class SessionLog:
         Raises `LogNewer` if that is the first of them.
         """
         try:
-            messages, left = await read_stream(self._link, subjects.SESSIONS_STREAM, start, MAX_MESSAGES)
+            messages, left = await read_stream(
+                self._link,
+                subjects.SESSIONS_STREAM,
+                start,
+                MAX_MESSAGES,
+                max_bytes=self._page_bytes,
+                timeout_s=_READ_S,
+            )
         except NatsAway as error:
             raise LogAway(f"NATS: {error}") from error
         entries: list[Entry] = []
@@ -137,6 +152,7 @@ class SessionLog:
             writer = subjects.writer_of(message.subject.decode(errors="replace"))
             entries.append(Entry(message.sequence, message.data, writer, *read, int(message.stored_at * 1000)))
             upto = message.sequence
+            await asyncio.sleep(0)  # others have their turn
         return LogPage(entries, upto, left > 0)
 
     async def append(self, batch: EventBatch) -> None:
