@@ -19,8 +19,8 @@ from services.sessions.entries import Entry
 MAX_MESSAGES: Final = 256
 """Stream messages in one read, of which there are fewer if they are large."""
 
-FOLDED_BYTES: Final = 12 * 1024 * 1024
-"""Bytes of a read by the fold: as many facts as it puts into one transaction, 200 bytes each. Of two transactions each
+FOLDED_BYTES: Final = 11 * 1024 * 1024
+"""Bytes of a read by the fold: fewer facts of 200 bytes than it puts into one transaction. Of two transactions each
 session that is open between them is written twice, with an entry in ten indexes each time."""
 
 _READ_S: Final = 15.0

@@ -39,7 +39,13 @@ async def of_channel(database: Database, channel: str, filters: Filters, limit: 
     else:
         beginning = _beginning(filters)
         rows = await newest_in_channel(
-            database, channel, filters.at, lambda since: in_channel(filters, since, after), limit, beginning
+            database,
+            channel,
+            filters.at,
+            lambda since: in_channel(filters, since, after),
+            limit,
+            beginning,
+            None if after is None else after.at,
         )
     if rows is None:
         query = select(filters, limit, after)

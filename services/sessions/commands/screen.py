@@ -103,7 +103,8 @@ class Screen:
 
     def _print(self, columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int]) -> None:
         whole = self._whole(columns, rows)
-        if any(room <= _NARROW and place not in whole for place, room in enumerate(widths(columns, rows))):
+        is_broken = any(room <= _NARROW and place not in whole for place, room in enumerate(widths(columns, rows)))
+        if rows and is_broken and width(columns, rows) > self._console.width:
             for line in listed(columns, rows, self._console.width):
                 self.say(line)
             return

@@ -72,7 +72,8 @@ def listed(columns: Sequence[str], rows: Rows, most: int) -> list[str]:
         for name, cell in zip(columns, row, strict=True):
             if not cell:
                 continue
-            first, *more = list(wrapped(cell, max(2, most - names))) or [""]
+            room = max(2, most - names)
+            first, *more = [cell] if cell_len(cell) <= room else wrapped(cell, room)
             lines.append(name + " " * (names - cell_len(name)) + first)
             lines += [" " * names + line for line in more]
     return lines

@@ -54,7 +54,7 @@ def show(answer: Present | PresentCounts, question: Question, screen: Screen) ->
         screen.rest(answer.groups, number, MAX_GROUPS, "session")
         if answer.more:
             screen.say()
-            screen.say(f"Only the {number:,} newest are counted: --edge and --channel narrow it down.")
+            screen.say(f"Only {number:,} are counted: --edge and --channel narrow it down.")
         return
     if screen.table(_COLUMNS, [_row(each, screen) for each in answer.sessions], ids=(5,), below=6):
         screen.say()

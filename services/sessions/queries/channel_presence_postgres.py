@@ -29,8 +29,10 @@ async def newest_in_channel(
     statement: Callable[[datetime], tuple[str, Sequence[Any]]],
     limit: int,
     after: datetime = EVER,
+    up_to: datetime | None = None,
 ) -> list[dict[str, Any]] | None:
-    """The newest `limit` sessions that were in the channel at this moment and began after another, newest first.
+    """The newest `limit` sessions that were in the channel at this moment and began after another, newest first. A page
+    has those that began up to `up_to`.
 
     `statement` finds those who subscribed, and began, after a moment: its rows have `opened_at`, `id` and `since`, by
     which they come, the newest first. It has its values with it. It is read until no session that it would find then
@@ -38,6 +40,9 @@ async def newest_in_channel(
     """
     await database.execute(_PLANNED_ONCE)
     beginning = max(await before_the_newest(database, channel, MANY, at), after)
+    if up_to is not None and after < beginning >= up_to:
+        await database.execute(_PLANNED_FOR_VALUES)
+        return None
     sql, values = statement(beginning)
     cursor = await database.cursor(sql, *values)
     found = list[Any]()

@@ -202,7 +202,12 @@ async def _in_channel(
     """The same of those who were in this channel, found from its subscriptions; None if these are too many."""
     statement, place = _page(_OF_CHANNEL, after)
     found = await newest_in_channel(
-        database, channel, at, lambda beginning: (statement, (at, edge, channel, beginning, *place)), limit
+        database,
+        channel,
+        at,
+        lambda beginning: (statement, (at, edge, channel, beginning, *place)),
+        limit,
+        up_to=None if after is None else after.at,
     )
     if not found:
         return found

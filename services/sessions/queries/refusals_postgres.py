@@ -25,7 +25,7 @@ MAX_READ: Final = 5_000
 
 # Without a user it is an anonymous client if it had connected. Otherwise nobody knows who it was: also of refusals that
 # no edge wrote singly, which name no connection. Each has its place, that of the newest is 1: by it the greatest groups
-# find what they tell, and nothing is sorted but these.
+# find what they tell, and only these are sorted.
 _BY_USER: Final = f"""
 WITH newest AS MATERIALIZED (
     SELECT row_number() OVER (ORDER BY at DESC, number DESC) AS place, at, user_id, action, code, reason, channel,

@@ -131,6 +131,18 @@ def test_on_a_terminal_without_room_cells_stand_below_each_other(monkeypatch):
     ]
 
 
+def test_a_table_that_fits_is_one_however_many_columns_it_has(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    columns = ("EDGE", "STARTED", "VERSION", "STATE", "LIVED", "CLIENTS", "LOST", "DRAIN")
+    row = ("edge-1", "13:10:30", "1.2.0", "running", "19 min 30 s", "1,204", "12", "2.1 s")
+    with narrow(monkeypatch, 80) as printed:
+        Screen(NOW).table(columns, [row])
+        Screen(NOW).table(("USER", *columns * 2), [])
+    head, line, *more = printed.getvalue().splitlines()
+    assert (head.split(), line.split()) == (list(columns), " ".join(row).split())
+    assert more and "USER" in more[0], "one without rows has its head"
+
+
 def test_ids_are_cut_and_the_longest_column_goes_below_where_there_is_no_room(monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     row = ("alice", "0f9a1c22-7d1e-4a55-9d3c-0123456789ab", "chat:lobby, news, chat:staff and 14 more")

@@ -31,18 +31,10 @@ def test_a_column_stands_below_its_row() -> None:
 
 
 def test_cells_stand_below_each_other() -> None:
-    rows = [("alice", "one two"), ("", "  "), ("日本", "")]
-    assert listed(("USER", "名"), rows, 9) == [
-        "USER  ali",
-        "      ce",
-        "名    one",
-        "      two",
-        "",
-        "名    ",
-        "",
-        "USER  日",
-        "      本",
-    ]
+    rows = [("alice", "one two"), ("", "a  b"), ("日本", "")]
+    lines = ["USER  ali", "      ce", "名    one", "      two", "", "名    a b", "", "USER  日", "      本"]
+    assert listed(("USER", "名"), rows, 9) == lines
+    assert listed(("USER",), [("a  b",)], 10) == ["USER  a  b"], "one with room is as it is"
     assert listed(("USER",), [("日本",)], 1) == ["USER  日", "      本"], "never less than a letter"
 
 
