@@ -13,6 +13,7 @@ from services.sessions.queries.channel_presence_sql import present_in_channel
 from services.sessions.queries.channel_subscriptions_postgres import before_the_newest
 from services.sessions.queries.presence_postgres import carrying
 from services.sessions.queries.reaches import EVER
+from services.sessions.statements import END
 from services.sessions.values import text
 
 PresentBy = Literal["user", "address", "version", "edge"]
@@ -38,7 +39,7 @@ sessions that were there."""
 _SETTINGS: Final = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL work_mem = '32MB'"
 
 _OF_THE_LAST: Final = is_of_the_last("$1")
-_CARRYING: Final = carrying("id, edge, client_version, address", "true")
+_CARRYING: Final = carrying("id, edge, client_version, address, opened_at", "true")
 
 # A session has what is asked of its last connection. Of the few that had another then, it is looked up.
 _COUNTS: Final = """
@@ -61,18 +62,19 @@ FROM present GROUP BY {columns} HAVING sum(count) > 0 ORDER BY sum(count) DESC, 
 # Of users and addresses there are almost as many as sessions: these are put together once, at the end.
 _COUNTS_OF_EACH: Final = """
 WITH there AS MATERIALIZED ({there}), present AS (
-    SELECT {columns}, connection FROM there WHERE of_the_last
+    SELECT {columns}, connection, connected_at FROM there WHERE of_the_last
     UNION ALL
-    SELECT {of_then}, c.id FROM (SELECT * FROM there WHERE of_the_last IS NOT TRUE) AS s
+    SELECT {of_then}, c.id, c.opened_at FROM (SELECT * FROM there WHERE of_the_last IS NOT TRUE) AS s
     CROSS JOIN LATERAL ({carrying}) AS c WHERE $2::text IS NULL OR c.edge = $2
 ){subscribed}
 SELECT {columns}, count(*) AS count, sum(count(*)) OVER ()::bigint AS total, (SELECT count(*) FROM there) AS read
 FROM present {who} GROUP BY {columns} ORDER BY count(*) DESC, {columns} LIMIT {groups}"""
 
 # Which of their connections were in a large channel is read from its subscriptions as a whole: `IS TRUE` has PostgreSQL
-# compare them by a hash table. To look for each connection would take several times as long.
+# compare them by a hash table. To look for each connection would take several times as long. Only the few that were
+# connected for more than eight days are looked for: they would have all the channel's history read.
 _SUBSCRIBED: Final = """, first(at) AS MATERIALIZED (
-    SELECT min(opened_at) - '01:00:00'::interval FROM there
+    SELECT GREATEST(min(opened_at) - '01:00:00'::interval, $1 - '8 days'::interval) FROM there
 ), subscribed AS MATERIALIZED (
     SELECT connection FROM (
         SELECT connection FROM subscriptions
@@ -80,7 +82,10 @@ _SUBSCRIBED: Final = """, first(at) AS MATERIALIZED (
             AND opened_at <= $1 AND opened_at >= (SELECT at FROM first) OFFSET 0
     ) AS u WHERE (connection IN (SELECT connection FROM present)) IS TRUE
 )"""
-_WHO_SUBSCRIBED: Final = "WHERE (connection IN (SELECT connection FROM subscribed)) IS TRUE"
+_WHO_SUBSCRIBED: Final = f"""WHERE (connection IN (SELECT connection FROM subscribed)) IS TRUE
+    OR connected_at < (SELECT at FROM first) AND EXISTS (
+        SELECT FROM subscriptions AS u WHERE u.connection = present.connection AND u.opened_at = present.connected_at
+            AND u.channel = $3 AND u.since <= $1 AND {END} > $1 OFFSET 0)"""
 
 _COUNTS_IN_CHANNEL: Final = """
 SELECT {columns}, count(*) AS count, sum(count(*)) OVER ()::bigint AS total, 0 AS read FROM ({in_channel}) AS present
@@ -92,7 +97,8 @@ def _statement(by: PresentBy, template: str, in_channel: bool = False) -> str:
     columns = _COLUMNS[by]
     there = " UNION ALL ".join(
         f"""
-    SELECT {", ".join(columns)}, id, opened_at, connection, {_OF_THE_LAST} AS of_the_last FROM sessions AS s
+    SELECT {", ".join(columns)}, id, opened_at, connection, COALESCE(connected_at, opened_at) AS connected_at,
+        {_OF_THE_LAST} AS of_the_last FROM sessions AS s
     WHERE opened_at <= $1 AND {condition} AND ($2::text IS NULL OR edge = $2 OR {_OF_THE_LAST} IS NOT TRUE)"""
         for condition in there_at("$1")
     )

@@ -25,6 +25,7 @@ async def test_counts_are_of_the_sessions_that_are_listed(
     monkeypatch.setattr(present_counts_postgres, "LOOKED_UP", many)
     moved = Session("m1", "bob", "", "js", "6.0", "edge-2", "i2", "m2", 2, THEN - HOUR, None, address="192.0.2.1")
     gone = Session("g1", "eve", "", "js", "5.8", "edge-2", "i2", "g2", 2, THEN - HOUR, None)
+    back = Session("b1", "joe", "", "js", "6.1", "edge-1", "i1", "b2", 2, THEN - HOUR, None, connected_at=THEN - MINUTE)
     await insert(
         postgres.url,
         *stay("short", -MINUTE, MINUTE),
@@ -39,7 +40,13 @@ async def test_counts_are_of_the_sessions_that_are_listed(
         gone,
         Connection("g1", "g1", "edge-1", "i1", THEN - HOUR, THEN - 5, 1001),
         Connection("g2", "g1", "edge-2", "i2", THEN + 5),
+        back,
+        Connection("b1", "b1", "edge-2", "i2", THEN - HOUR, THEN - HOUR + 9, 1001, client_version="5.9"),
+        Connection("b2", "b1", "edge-1", "i1", THEN - MINUTE, client_version="6.1"),
         Subscription("m1", "news", THEN - HOUR, THEN - 5),
+        Subscription("b1", "news", THEN - HOUR, THEN - HOUR),
+        Subscription("b2", "news", THEN - MINUTE, THEN - 5),
+        Subscription("open", "news", THEN - 20 * DAY, THEN - 19 * DAY),
         Subscription("long", "news", THEN - 9 * DAY, THEN - 5, THEN),
     )
     at = EPOCH + timedelta(milliseconds=THEN)
@@ -54,12 +61,12 @@ async def test_counts_are_of_the_sessions_that_are_listed(
         in_news = await counts.at(at, "version", channel="news")
         addresses_in_news = await counts.at(at, "address", channel="news")
     assert sorted(str(one.user) for one in by_user.groups) == sorted(one.user for one in listed)
-    assert by_user.total == len(listed) == 5 and not by_user.more
-    assert [(one.client_version, one.count) for one in by_version.groups] == [("5.8", 4), ("5.9", 1)]
-    assert [(one.address, one.count) for one in by_address.groups] == [("", 4), ("10.0.0.1", 1)]
-    assert [(one.address, one.count) for one in addresses_in_news.groups] == [("10.0.0.1", 1)]
-    assert ([one.count for one in of_edge.groups], elsewhere.groups) == ([5], [])
-    assert [(one.client_version, one.count) for one in in_news.groups] == [("5.9", 1)]
+    assert by_user.total == len(listed) == 6 and not by_user.more
+    assert [(one.client_version, one.count) for one in by_version.groups] == [("5.8", 4), ("5.9", 1), ("6.1", 1)]
+    assert [(one.address, one.count) for one in by_address.groups] == [("", 5), ("10.0.0.1", 1)]
+    assert [(one.address, one.count) for one in addresses_in_news.groups] == [("", 2), ("10.0.0.1", 1)]
+    assert ([one.count for one in of_edge.groups], elsewhere.groups) == ([6], [])
+    assert in_news.total == 3 and {one.client_version for one in in_news.groups} > {"5.9", "6.1"}
 
 
 async def test_an_answer_says_if_more_were_there_than_are_counted(postgres: Postgres, monkeypatch: pytest.MonkeyPatch):
