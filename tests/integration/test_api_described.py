@@ -56,13 +56,15 @@ async def test_every_answer_is_one_of_those_described(shared_edge, tmp_path, mod
     (tmp_path / "schemathesis.toml").write_text(rejected)
     code, output = await run(
         *("-m", "schemathesis.cli", "run", DESCRIPTION, f"--url={shared_edge.url}", f"--checks={','.join(checks)}"),
+        *("--phases=examples,coverage,fuzzing", f"--max-examples={examples}", "--workers=2"),
         *(
-            "--phases=examples,coverage,fuzzing",
-            f"--max-examples={examples}",
             "--generation-deterministic",
-            "--workers=2",
+            "--no-color",
+            "--request-timeout=10",
+            "--warnings=off",
+            "--continue-on-failure",
+            *headers,
         ),
-        *("--no-color", "--request-timeout=10", "--warnings=off", "--continue-on-failure", *headers),
         cwd=tmp_path,
     )
     assert code == 0, output[:3000] + output[-6000:]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 from services.chassis.postgres.pool import Pool
@@ -93,12 +94,37 @@ class _Cursor:
 
 
 async def plan_of(database: Any, statement: str, *values: Any) -> Plan:
-    """The plan of a statement."""
-    trial = database.transaction()
-    await trial.start()
-    explained = await database.fetchval(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {statement}", *values)
-    await trial.rollback()  # what is explained is executed
+    """The plan of a statement: for these values or for all, by `plan_cache_mode`, which EXPLAIN with parameters would
+    not heed."""
+    literals = [await database.fetchval("SELECT quote_nullable($1::text)", _written(value)) for value in values]
+    await database.execute(f"PREPARE explained AS {statement}")
+    try:
+        trial = database.transaction()
+        await trial.start()
+        execute = f"EXECUTE explained({', '.join(literals)})" if literals else "EXECUTE explained"
+        explained = await database.fetchval(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {execute}")
+        await trial.rollback()  # what is explained is executed
+    finally:
+        await database.execute("DEALLOCATE explained")
     return Plan(statement, list(_scans(json.loads(explained)[0]["Plan"])))
+
+
+def _written(value: Any) -> str | None:
+    """A value as PostgreSQL reads it from a text."""
+    match value:
+        case None:
+            return None
+        case list():
+            return "{" + ",".join("NULL" if one is None else _quoted(str(_written(one))) for one in value) + "}"
+        case timedelta():
+            return f"{value.total_seconds()} seconds"
+        case _:
+            return str(value)
+
+
+def _quoted(element: str) -> str:
+    escaped = element.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _scans(node: dict[str, Any]) -> Iterator[Scan]:
