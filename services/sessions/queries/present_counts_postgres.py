@@ -72,9 +72,10 @@ FROM present {who} GROUP BY {columns} ORDER BY count(*) DESC, {columns} LIMIT {g
 
 # Which of their connections were in a large channel is read from its subscriptions as a whole: `IS TRUE` has PostgreSQL
 # compare them by a hash table. To look for each connection would take several times as long. Only the few that were
-# connected for more than eight days are looked for: they would have all the channel's history read.
+# connected for more than two days are looked for: they would have all the channel's history read. Theirs are found by
+# the index of connections (`|| ''` hides the channel from the other one).
 _SUBSCRIBED: Final = """, first(at) AS MATERIALIZED (
-    SELECT GREATEST(min(opened_at) - '01:00:00'::interval, $1 - '8 days'::interval) FROM there
+    SELECT GREATEST(min(opened_at) - '01:00:00'::interval, $1 - '2 days'::interval) FROM there
 ), subscribed AS MATERIALIZED (
     SELECT connection FROM (
         SELECT connection FROM subscriptions
@@ -85,7 +86,7 @@ _SUBSCRIBED: Final = """, first(at) AS MATERIALIZED (
 _WHO_SUBSCRIBED: Final = f"""WHERE (connection IN (SELECT connection FROM subscribed)) IS TRUE
     OR connected_at < (SELECT at FROM first) AND EXISTS (
         SELECT FROM subscriptions AS u WHERE u.connection = present.connection AND u.opened_at = present.connected_at
-            AND u.channel = $3 AND u.since <= $1 AND {END} > $1 OFFSET 0)"""
+            AND u.channel || '' = $3 AND u.since <= $1 AND {END} > $1 OFFSET 0)"""
 
 _COUNTS_IN_CHANNEL: Final = """
 SELECT {columns}, count(*) AS count, sum(count(*)) OVER ()::bigint AS total, 0 AS read FROM ({in_channel}) AS present
