@@ -98,13 +98,13 @@ async def plan_of(database: Any, statement: str, *values: Any) -> Plan:
     not heed."""
     literals = [await database.fetchval("SELECT quote_nullable($1::text)", _written(value)) for value in values]
     await database.execute(f"PREPARE explained AS {statement}")
+    execute = f"EXECUTE explained({', '.join(literals)})" if literals else "EXECUTE explained"
+    trial = database.transaction()
+    await trial.start()
     try:
-        trial = database.transaction()
-        await trial.start()
-        execute = f"EXECUTE explained({', '.join(literals)})" if literals else "EXECUTE explained"
         explained = await database.fetchval(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {execute}")
-        await trial.rollback()  # what is explained is executed
     finally:
+        await trial.rollback()  # what is explained is executed
         await database.execute("DEALLOCATE explained")
     return Plan(statement, list(_scans(json.loads(explained)[0]["Plan"])))
 
@@ -116,6 +116,8 @@ def _written(value: Any) -> str | None:
             return None
         case list():
             return "{" + ",".join("NULL" if one is None else _quoted(str(_written(one))) for one in value) + "}"
+        case bytes():
+            return "\\x" + value.hex()
         case timedelta():
             return f"{value.total_seconds()} seconds"
         case _:

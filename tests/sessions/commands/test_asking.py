@@ -240,7 +240,7 @@ def test_counts_of_a_part_say_that_they_are_of_a_part(capsys: pytest.CaptureFixt
         who.show(answer, Question(asked, NOW), Screen(NOW))
     first, *_, last = capsys.readouterr().out.splitlines()
     assert first.startswith("At least 250,000 sessions are connected now")
-    assert last == "Only the 250,000 newest are counted: --edge and --channel narrow it down."
+    assert last == "Only 250,000 are counted: --edge and --channel narrow it down."
 
 
 def test_refusals_by_user_name_the_last_channel_with_how_many_others_and_who_is_anonymous(
