@@ -20,6 +20,11 @@ SUBSCRIPTION_COLUMNS: Final = "connection, channel, opened_at, since, until, rec
 END: Final = "COALESCE(until, 'infinity')"
 """When a subscription ended by itself; in the words of the index of connections, which has one order for all."""
 
+PLANNED_FOR_VALUES: Final = "SET LOCAL plan_cache_mode = force_custom_plan"
+"""For a transaction whose statements have the plan that their values ask for, each time anew."""
+PLANNED_ONCE: Final = "SET LOCAL plan_cache_mode = force_generic_plan"
+"""The same with one plan for all values: to plan for all partitions may take longer than to read what is asked."""
+
 # --- position ---------------------------------------------------------------------------------------------------------
 
 POSITION: Final = "SELECT epoch, sequence, generation FROM projections WHERE name = $1"

@@ -18,7 +18,7 @@ from services.sessions.api.sessions_sql import COLUMNS, MAX_NAMES, NAMES, Found,
 from services.sessions.api.views import ConnectionView, SessionDetail, SessionView, SubscriptionView
 from services.sessions.queries.places import Place
 from services.sessions.queries.reaches import EVER, REACHES, before
-from services.sessions.statements import END
+from services.sessions.statements import END, PLANNED_FOR_VALUES, PLANNED_ONCE
 
 MAX_PARTS: Final = 1000
 """Connections, and subscriptions, in one answer."""
@@ -69,23 +69,23 @@ class ReadPool(Pool):
         """A transaction that only reads, of one moment, whose statements are planned for their values. Raises
         `TooSlow`, and `StoreAway`."""
         # The filters decide on the index: a plan for any values would be a plan for none.
-        async with self._reading("force_custom_plan") as database:
+        async with self._reading(PLANNED_FOR_VALUES) as database:
             yield database
 
     @asynccontextmanager
     async def by_name(self) -> AsyncIterator[Database]:
         """The same for statements that look up one thing by its id, each planned once for a connection: to plan for all
         partitions takes longer than to look into them."""
-        async with self._reading("force_generic_plan") as database:
+        async with self._reading(PLANNED_ONCE) as database:
             yield database
 
     @asynccontextmanager
-    async def _reading(self, plans: str) -> AsyncIterator[Database]:
+    async def _reading(self, planned: str) -> AsyncIterator[Database]:
         async with super().database() as database:
             try:
                 async with database.transaction(isolation="repeatable_read", readonly=True):
                     limit = f"SET LOCAL statement_timeout = {int(self._statement_s * 1000)}"
-                    await database.execute(f"{limit}; SET LOCAL plan_cache_mode = {plans}")
+                    await database.execute(f"{limit}; {planned}")
                     yield database
             except asyncpg.QueryCanceledError as error:
                 raise TooSlow from error

@@ -9,11 +9,12 @@ from typing import Any, Final
 from services.chassis.postgres.pool import Database
 from services.sessions.queries.channel_subscriptions_postgres import MANY, before_the_newest
 from services.sessions.queries.reaches import EVER
+from services.sessions.statements import PLANNED_FOR_VALUES, PLANNED_ONCE
 
 # What is looked up one by one has the same plan for all values: to plan for all partitions takes longer than to read a
 # page. Such a plan knows no channel, expects few subscriptions of it, and would sort them all for the first.
-_PLANNED_ONCE: Final = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_sort = off"
-_PLANNED_FOR_VALUES: Final = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_sort = on"
+_ONE_BY_ONE: Final = f"{PLANNED_ONCE}; SET LOCAL enable_sort = off"
+_AS_BEFORE: Final = f"{PLANNED_FOR_VALUES}; SET LOCAL enable_sort = on"
 
 _FEW: Final = 10
 """More than are wanted at a time, as some who subscribed lately began long ago; and more still if many did."""
@@ -38,10 +39,10 @@ async def newest_in_channel(
     which they come, the newest first. It has its values with it. It is read until no session that it would find then
     can have begun after those that are found. None if the channel has too many subscriptions for that.
     """
-    await database.execute(_PLANNED_ONCE)
+    await database.execute(_ONE_BY_ONE)
     beginning = max(await before_the_newest(database, channel, MANY, at), after)
     if up_to is not None and after < beginning >= up_to:
-        await database.execute(_PLANNED_FOR_VALUES)
+        await database.execute(_AS_BEFORE)
         return None
     sql, values = statement(beginning)
     cursor = await database.cursor(sql, *values)
@@ -51,7 +52,7 @@ async def newest_in_channel(
         found += rows
         latest = rows[-1]["since"] + _APART
         complete = sum(row["opened_at"] > latest for row in found)
-    await database.execute(_PLANNED_FOR_VALUES)
+    await database.execute(_AS_BEFORE)
     if len(found) < limit and beginning > after:
         return None
     found.sort(key=lambda row: (row["opened_at"], row["id"]), reverse=True)

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from services.chassis.postgres.pool import Pool
 from services.sessions.queries.periods import DAY_S, FIRST_DAY, HOUR_S, Period, floor
+from services.sessions.statements import PLANNED_FOR_VALUES
 from services.sessions.values import text
 
 _HOUR: Final = timedelta(hours=1)
@@ -64,8 +65,6 @@ SELECT c.name AS channel, c.subscribers, h.peak, h.hour AS peak_hour,
 FROM (SELECT * FROM highest ORDER BY peak DESC, channel LIMIT $3) AS h JOIN channels c ON c.name = h.channel
 ORDER BY h.peak DESC, c.name"""
 
-# A plan for any period and any number of hours takes five times as long.
-_PLANNED_FOR_VALUES: Final = "SET LOCAL plan_cache_mode = force_custom_plan"
 
 _ONE: Final = """
 SELECT name AS channel, subscribers, peak, peak_at, NULL::timestamptz AS peak_hour, subscriptions FROM channels
@@ -131,7 +130,8 @@ class Channels:
         stretch = (days[0], days[-1] + timedelta(days=1)) if days else (end, end)
         day_before = period.since - min(_DAY, period.since - FIRST_DAY)
         async with self._pool.database() as database, database.transaction(readonly=True):
-            await database.execute(_PLANNED_FOR_VALUES)
+            # A plan for any period and any number of hours takes five times as long.
+            await database.execute(PLANNED_FOR_VALUES)
             rows = await database.fetch(_PEAKS, period.since, hours, limit, days, *stretch, end, is_over, day_before)
         return ChannelPeaks(period, [ChannelUse(**row) for row in rows])
 

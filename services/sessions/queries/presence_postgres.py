@@ -13,7 +13,7 @@ from services.sessions.queries.channel_presence_postgres import newest_in_channe
 from services.sessions.queries.channel_presence_sql import IN_CHANNEL
 from services.sessions.queries.places import Place
 from services.sessions.queries.reaches import EVER, REACHES, before
-from services.sessions.statements import END
+from services.sessions.statements import END, PLANNED_FOR_VALUES
 from services.sessions.values import identity, text
 
 SHOWN_CHANNELS: Final = 100
@@ -163,7 +163,7 @@ class Presence:
         times."""
         name = None if channel is None else text(channel)
         async with self._pool.database() as database, database.transaction(isolation="repeatable_read", readonly=True):
-            await database.execute("SET LOCAL plan_cache_mode = force_custom_plan")  # the bounds decide on the plan
+            await database.execute(PLANNED_FOR_VALUES)  # the bounds decide on the plan
             rows: list[Any] | None = None
             if user:
                 statement, place = _page(_OF_USER, after)

@@ -13,7 +13,7 @@ from services.sessions.queries.channel_presence_sql import present_in_channel
 from services.sessions.queries.channel_subscriptions_postgres import before_the_newest
 from services.sessions.queries.presence_postgres import carrying
 from services.sessions.queries.reaches import EVER
-from services.sessions.statements import END
+from services.sessions.statements import END, PLANNED_ONCE
 from services.sessions.values import text
 
 PresentBy = Literal["user", "address", "version", "edge"]
@@ -36,7 +36,7 @@ sessions that were there."""
 
 # A plan for all values is as good as one for these, and to plan for all partitions takes as long as to read some
 # thousand sessions. Rows of sessions are kept in memory: a megabyte for 10,000.
-_SETTINGS: Final = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL work_mem = '32MB'"
+_SETTINGS: Final = f"{PLANNED_ONCE}; SET LOCAL work_mem = '32MB'"
 
 _OF_THE_LAST: Final = is_of_the_last("$1")
 _CARRYING: Final = carrying("id, edge, client_version, address, opened_at", "true")
