@@ -38,6 +38,9 @@ sessions that were there."""
 # thousand sessions. Rows of sessions are kept in memory: a megabyte for 10,000.
 _SETTINGS: Final = f"{PLANNED_ONCE}; SET LOCAL work_mem = '32MB'"
 
+# A plan for all values knows no channel and expects few subscriptions of it, to be compared with each connection.
+_BY_HASH: Final = "SET LOCAL enable_nestloop = off; SET LOCAL enable_mergejoin = off"
+
 _OF_THE_LAST: Final = is_of_the_last("$1")
 _CARRYING: Final = carrying("id, edge, client_version, address, opened_at", "true")
 
@@ -60,33 +63,37 @@ SELECT {columns}, sum(count)::bigint AS count, sum(sum(count)) OVER ()::bigint A
 FROM present GROUP BY {columns} HAVING sum(count) > 0 ORDER BY sum(count) DESC, {columns} LIMIT {groups}"""
 
 # Of users and addresses there are almost as many as sessions: these are put together once, at the end.
-_COUNTS_OF_EACH: Final = """
-WITH there AS MATERIALIZED ({there}), present AS (
+_EACH: Final = """
+WITH there AS MATERIALIZED ({there}), present AS MATERIALIZED (
     SELECT {columns}, connection, connected_at FROM there WHERE of_the_last
     UNION ALL
     SELECT {of_then}, c.id, c.opened_at FROM (SELECT * FROM there WHERE of_the_last IS NOT TRUE) AS s
     CROSS JOIN LATERAL ({carrying}) AS c WHERE $2::text IS NULL OR c.edge = $2
-){subscribed}
-SELECT {columns}, count(*) AS count, sum(count(*)) OVER ()::bigint AS total, (SELECT count(*) FROM there) AS read
-FROM present {who} GROUP BY {columns} ORDER BY count(*) DESC, {columns} LIMIT {groups}"""
-
-# Which of their connections were in a large channel is read from its subscriptions as a whole: `IS TRUE` has PostgreSQL
-# compare them by a hash table. To look for each connection would take several times as long. Only the few that were
-# connected for more than two days are looked for: they would have all the channel's history read. Theirs are found by
-# the index of connections (`|| ''` hides the channel from the other one).
-_SUBSCRIBED: Final = """, first(at) AS MATERIALIZED (
-    SELECT GREATEST(min(opened_at) - '01:00:00'::interval, $1 - '2 days'::interval) FROM there
-), subscribed AS MATERIALIZED (
-    SELECT connection FROM (
-        SELECT connection FROM subscriptions
-        WHERE channel = $3 AND since <= $1 AND (until IS NULL OR until > $1) AND since >= (SELECT at FROM first)
-            AND opened_at <= $1 AND opened_at >= (SELECT at FROM first) OFFSET 0
-    ) AS u WHERE (connection IN (SELECT connection FROM present)) IS TRUE
 )"""
-_WHO_SUBSCRIBED: Final = f"""WHERE (connection IN (SELECT connection FROM subscribed)) IS TRUE
-    OR connected_at < (SELECT at FROM first) AND EXISTS (
+_COUNTS_OF_EACH: Final = f"""{_EACH}
+SELECT {{columns}}, count(*) AS count, sum(count(*)) OVER ()::bigint AS total, (SELECT count(*) FROM there) AS read
+FROM present GROUP BY {{columns}} ORDER BY count(*) DESC, {{columns}} LIMIT {{groups}}"""
+
+# Which of their connections were in a large channel is read from its subscriptions as a whole. To look for each
+# connection would take several times as long. Only the few that were connected for more than two days are looked for:
+# they would have all the channel's history read. Theirs are found by the index of connections (`|| ''` hides the
+# channel from the other one).
+_COUNTS_OF_SUBSCRIBED: Final = f"""{_EACH}, first(at) AS MATERIALIZED (
+    SELECT GREATEST(min(opened_at) - '01:00:00'::interval, $1 - '2 days'::interval) FROM there
+), subscribed AS (
+    SELECT connection FROM subscriptions
+    WHERE channel = $3 AND since <= $1 AND (until IS NULL OR until > $1) AND since >= (SELECT at FROM first)
+        AND opened_at <= $1 AND opened_at >= (SELECT at FROM first) OFFSET 0
+), present_in_channel AS (
+    SELECT connection, {{columns}} FROM present JOIN subscribed USING (connection)
+    UNION
+    SELECT connection, {{columns}} FROM present
+    WHERE connected_at < (SELECT at FROM first) AND EXISTS (
         SELECT FROM subscriptions AS u WHERE u.connection = present.connection AND u.opened_at = present.connected_at
-            AND u.channel || '' = $3 AND u.since <= $1 AND {END} > $1 OFFSET 0)"""
+            AND u.channel || '' = $3 AND u.since <= $1 AND {END} > $1 OFFSET 0)
+)
+SELECT {{columns}}, count(*) AS count, sum(count(*)) OVER ()::bigint AS total, (SELECT count(*) FROM there) AS read
+FROM present_in_channel GROUP BY {{columns}} ORDER BY count(*) DESC, {{columns}} LIMIT {{groups}}"""
 
 _COUNTS_IN_CHANNEL: Final = """
 SELECT {columns}, count(*) AS count, sum(count(*)) OVER ()::bigint AS total, 0 AS read FROM ({in_channel}) AS present
@@ -94,7 +101,7 @@ GROUP BY {columns} ORDER BY count(*) DESC, {columns} LIMIT {groups}"""
 _THOSE_IN_CHANNEL: Final = present_in_channel("$1", "$2", "$3", f"'{EVER:%Y-%m-%d}'")
 
 
-def _statement(by: PresentBy, template: str, in_channel: bool = False) -> str:
+def _statement(by: PresentBy, template: str) -> str:
     columns = _COLUMNS[by]
     there = " UNION ALL ".join(
         f"""
@@ -108,8 +115,6 @@ def _statement(by: PresentBy, template: str, in_channel: bool = False) -> str:
         of_then=", ".join(("c." if name in _OF_CONNECTIONS else "s.") + name for name in columns),
         there=f"{there} LIMIT {MAX_COUNTED}",
         carrying=_CARRYING,
-        subscribed=_SUBSCRIBED if in_channel else "",
-        who=_WHO_SUBSCRIBED if in_channel else "",
         in_channel=_THOSE_IN_CHANNEL,
         groups=MAX_GROUPS,
     )
@@ -156,8 +161,9 @@ class PresenceCounts:
             else:
                 values.append(text(channel))
                 few = await before_the_newest(database, text(channel), LOOKED_UP, at) == EVER
-                template = _COUNTS_IN_CHANNEL if few else _COUNTS_OF_EACH
-                statement = _statement(by, template, in_channel=True)
+                if not few:
+                    await database.execute(_BY_HASH)
+                statement = _statement(by, _COUNTS_IN_CHANNEL if few else _COUNTS_OF_SUBSCRIBED)
             rows = await database.fetch(statement, *values)
         total, counted = (rows[0]["total"], rows[0]["read"]) if rows else (0, 0)
         return PresentCounts(at, by, total, [_count(row) for row in rows], counted >= MAX_COUNTED)
