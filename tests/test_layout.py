@@ -15,9 +15,11 @@ from tests.support.source_tree import (
     ROOT,
     TESTS,
     imports_of,
+    is_imported,
     module_name,
     name_of,
     nodes_of,
+    text_of,
     texts,
     tree_of,
 )
@@ -97,10 +99,10 @@ def test_proto_is_ours() -> None:
 
 def test_every_module_has_a_test() -> None:
     """A test module of its name in the folder that mirrors its own, or any test that imports it."""
-    imported = set().union(*map(imports_of, TESTS))
     own = {name_of(path) for path in TESTS}
     code = {name_of(path): path for path in MODULES if path.name != "__init__.py" and MIGRATIONS not in name_of(path)}
-    untested = {name for name, path in code.items() if module_name(path) not in imported and own_test(path) not in own}
+    strangers = {name: path for name, path in code.items() if own_test(path) not in own}
+    untested = {name for name, path in strangers.items() if not is_imported(module_name(path), TESTS)}
     assert sorted(untested - set(UNTESTED)) == [], "write a test that imports it, or a reason into UNTESTED"
     assert sorted(set(UNTESTED) - untested) == [], "an excuse for a module that is gone, or has a test"
 
@@ -117,7 +119,7 @@ def test_a_test_that_bears_a_module_s_name_is_in_the_folder_that_mirrors_it() ->
 
 
 def test_no_file_grows_past_400_lines_without_a_reason() -> None:
-    sizes = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in (*MODULES, *TESTS)}
+    sizes = {name_of(path): len(text_of(path).splitlines()) for path in (*MODULES, *TESTS)}
     assert {name for name, size in sizes.items() if size > 400} <= set(LONG)
     assert max(sizes.values()) <= 700
 
@@ -188,11 +190,7 @@ def test_only_adapters_bear_an_adapter_s_name() -> None:
 
 def test_every_module_says_what_it_is() -> None:
     """An empty file (a marker of a package) needs no words."""
-    silent = [
-        name_of(path)
-        for path in MODULES
-        if path.read_text(encoding="utf-8").strip() and ast.get_docstring(tree_of(path)) is None
-    ]
+    silent = [name_of(path) for path in MODULES if text_of(path).strip() and ast.get_docstring(tree_of(path)) is None]
     assert silent == []
 
 
@@ -207,7 +205,7 @@ def test_ci_runs_the_folders_of_each_test_that_only_it_runs(marker: str) -> None
     ran = rf'pytest -m "?[\w ]*\b{marker}\b[\w ]*"?(?: -\S+(?: \w+)?)*((?: tests/\S+)+)'
     command = re.search(ran, (ROOT / ".ci/run").read_text())
     assert command is not None
-    marked = [name_of(path) for path in TESTS if f"pytest.mark.{marker}" in path.read_text()]
+    marked = [name_of(path) for path in TESTS if f"pytest.mark.{marker}" in text_of(path)]
     assert marked
     assert [name for name in marked if not name.startswith(tuple(f"{one}/" for one in command[1].split()))] == []
 

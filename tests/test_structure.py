@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-from tests.support.source_tree import MODULES, imports_of, module_name, name_of, nodes_of
+from tests.support.source_tree import MODULES, imports_of, module_name, name_of, nodes_of, walk
 from tests.support.written_attributes import Class, writers
 
 MAX_PUBLIC_METHODS = 15
@@ -37,11 +37,13 @@ def is_forgotten_case_noticed(match: ast.Match, function: Function) -> bool:
 
 def dispatches(path: Path) -> Iterator[tuple[ast.Match, Function]]:
     """Every `match` by class, with its function."""
+    if not any(isinstance(node, ast.MatchClass) for node in nodes_of(path)):
+        return
     for function in nodes_of(path):
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
-            for node in ast.walk(function):
+            for node in walk(function):
                 if isinstance(node, ast.Match) and any(
-                    isinstance(pattern, ast.MatchClass) for case in node.cases for pattern in ast.walk(case.pattern)
+                    isinstance(pattern, ast.MatchClass) for case in node.cases for pattern in walk(case.pattern)
                 ):
                     yield node, function
 

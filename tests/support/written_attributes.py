@@ -10,9 +10,10 @@ import ast
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
-from tests.support.source_tree import MODULES, module_name, tree_of
+from tests.support.source_tree import MODULES, module_name, nodes_of, tree_of, walk
 
 
 class Class(NamedTuple):
@@ -25,18 +26,20 @@ Scope = dict[str, Class]  # the classes that the names of a module mean
 
 
 @cache
-def classes() -> dict[Class, ast.ClassDef]:
-    return {
-        Class(module_name(path), node.name): node
-        for path in MODULES
-        for node in tree_of(path).body
-        if isinstance(node, ast.ClassDef)
-    }
+def classes_of(path: Path) -> dict[Class, ast.ClassDef]:
+    module = module_name(path)
+    return {Class(module, node.name): node for node in tree_of(path).body if isinstance(node, ast.ClassDef)}
 
 
-def scope_of(module: str, tree: ast.Module) -> Scope:
-    found = {name: Class(module, name) for of, name in classes() if of == module}
-    for node in ast.walk(tree):
+@cache
+def classes() -> frozenset[Class]:
+    return frozenset(name for path in MODULES for name in classes_of(path))
+
+
+@cache
+def scope_of(path: Path) -> Scope:
+    found = {own.name: own for own in classes_of(path)}
+    for node in nodes_of(path):
         if isinstance(node, ast.ImportFrom) and node.module:
             names = {alias.asname or alias.name: Class(node.module, alias.name) for alias in node.names}
             found |= {name: meant for name, meant in names.items() if meant in classes()}
@@ -60,9 +63,14 @@ def functions_of(body: Iterable[ast.stmt]) -> Iterator[Function]:
     yield from (node for node in body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
-def assignments(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr | None]]:
+@cache
+def assignments(function: Function) -> list[tuple[ast.expr, ast.expr | None]]:
     """Every target in a function with what is assigned to it, where that is known."""
-    for inner in ast.walk(node):
+    return list(_assignments(function))
+
+
+def _assignments(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr | None]]:
+    for inner in walk(node):
         if isinstance(inner, ast.Assign):
             for target in inner.targets:
                 if isinstance(target, ast.Tuple) and isinstance(inner.value, ast.Tuple):
@@ -88,11 +96,9 @@ def attributes() -> dict[Class, Scope]:
     """The classes of the attributes of each class."""
     found: dict[Class, Scope] = defaultdict(dict)
     for path in MODULES:
-        module, scope = module_name(path), scope_of(module_name(path), tree_of(path))
-        for own, node in classes().items():
-            if own.module != module:
-                continue
-            for inner in ast.walk(node):
+        scope = scope_of(path)
+        for own, node in classes_of(path).items():
+            for inner in walk(node):
                 if isinstance(inner, ast.AnnAssign) and (meant := annotated(inner.annotation, scope)):
                     found[own][ast.unparse(inner.target).removeprefix("self.")] = meant
             for function in functions_of(node.body):
@@ -120,13 +126,13 @@ def class_of(value: ast.expr | None, names: Scope, scope: Scope, of: dict[Class,
             return None
 
 
+@cache
 def writers() -> dict[tuple[Class, str], set[str]]:
     """The modules that write an attribute, also into what it holds (`x.y[k] = v`); a class's own `__init__` aside."""
     found: dict[tuple[Class, str], set[str]] = defaultdict(set)
     for path in MODULES:
-        tree, module = tree_of(path), module_name(path)
-        scope = scope_of(module, tree)
-        owned = [(None, tree.body), *((own, node.body) for own, node in classes().items() if own.module == module)]
+        module, scope = module_name(path), scope_of(path)
+        owned = [(None, tree_of(path).body), *((own, node.body) for own, node in classes_of(path).items())]
         for own, body in owned:
             for function in functions_of(body):
                 names = parameters(function, scope, own)
