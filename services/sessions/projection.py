@@ -48,7 +48,7 @@ NAMES: Final[Mapping[str, str]] = {
     "channels": "channels-1",
     "drops": "drops-1",
     "versions": "versions-1",
-    "refusals": "refusals-1",
+    "refusals": "refusals-2",
     "edges": "edges-1",
 }
 """The read models, and the name under which the position of each is stored. All move together. Whoever changes how a

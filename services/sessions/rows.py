@@ -173,6 +173,9 @@ class Refusal(Struct, gc=False):
     client_name: str
     client_version: str
     address: str
+    transport: str
+    user_agent: str
+    origin: str
     count: int
 
 

@@ -187,5 +187,5 @@ def values_of_refusal(row: Refusal) -> tuple[Any, ...]:
     """The columns of `statements_writing.REFUSAL_COLUMNS`."""
     return (
         moment(row.at), row.edge, row.instance, row.action, row.code, row.reason, row.connection, row.user, row.channel,
-        row.client_name, row.client_version, row.address, row.count,
+        row.client_name, row.client_version, row.address, row.transport, row.user_agent, row.origin, row.count,
     )  # fmt: skip

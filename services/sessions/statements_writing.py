@@ -20,7 +20,7 @@ OPENING_COLUMNS: Final = "width, at, edge, client_name, client_version, resumed,
 REFUSAL_COUNT_COLUMNS: Final = "width, at, edge, action, code, count"
 REFUSAL_COLUMNS: Final = (
     "at, edge, instance, action, code, reason, connection, user_id, channel, client_name, client_version, address, "
-    "count"
+    "transport, user_agent, origin, count"
 )
 EDGE_COLUMNS: Final = (
     "instance, edge, software, first_at, last_at, started_at, draining_at, stopped_at, lost_at, opened, ended"

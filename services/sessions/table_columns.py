@@ -13,6 +13,11 @@ def text_column(*, primary_key: bool = False, nullable: bool = False) -> Any:
     return Field(sa_column=Column(Text(collation="C"), primary_key=primary_key, nullable=nullable))
 
 
+def later_text_column() -> Any:
+    """One that was added to a table with rows: those have "", as do rows of a process of the version before."""
+    return Field(sa_column=Column(Text(collation="C"), nullable=False, server_default=text("''")))
+
+
 def time_column(*, primary_key: bool = False, nullable: bool = False) -> Any:
     return Field(sa_column=Column(DateTime(timezone=True), primary_key=primary_key, nullable=nullable))
 

@@ -18,7 +18,14 @@ from sqlmodel import Field, SQLModel
 
 from services.sessions import lengths
 from services.sessions.statements import DIGEST, END
-from services.sessions.table_columns import by_time, count_column, partial_index, text_column, time_column
+from services.sessions.table_columns import (
+    by_time,
+    count_column,
+    later_text_column,
+    partial_index,
+    text_column,
+    time_column,
+)
 from services.sessions.tables_of_counts import TABLES_OF_COUNTS
 from services.sessions.tables_of_the_log import TABLES_OF_THE_LOG
 
@@ -234,6 +241,9 @@ class RefusalRow(SQLModel, table=True):
     client_version: str = text_column()
     address: str = text_column()
     count: int = count_column()
+    transport: str = later_text_column()
+    user_agent: str = later_text_column()
+    origin: str = later_text_column()
 
 
 class EdgeRow(SQLModel, table=True):

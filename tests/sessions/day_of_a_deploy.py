@@ -217,6 +217,7 @@ PARTS: Final[list[tuple[str, str, list[SessionEvent]]]] = [
                 channel="news",
                 count=12,
                 address=ANOTHER_NETWORK,
+                transport="websocket",
             ),
         ],
     ),

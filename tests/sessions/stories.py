@@ -175,7 +175,7 @@ def long_story(seed: int) -> list[EventBatch]:
 def _beside(at: int, connection: str) -> list[SessionEvent]:
     """Facts that change nothing of sessions, and one that erases a user."""
     return [
-        Refused(at=at, action="subscribe", code=103, connection=connection, user="bob", count=2),
+        Refused(at=at, action="subscribe", code=103, connection=connection, user="bob", transport="sse", count=2),
         Lagged(at=at, connection=connection, waiting=70_000),
         CaughtUp(at=at, connection=connection, lagged_ms=40),
         Refreshed(at=at, connection=connection, expires_at=at + 60_000),

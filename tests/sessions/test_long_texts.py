@@ -33,7 +33,7 @@ async def test_no_text_is_too_long_for_an_index(postgres: Postgres):
             Opened(1, name, long(), long(), long(), long(), long(), long(), long(), long(), long()),
             Subscribed(2, name, channel),
             Unsubscribed(3, name, channel, 2_500, long(), long()),
-            Refused(4, long(), 103, long(), name, long(), channel, long(), long(), long(), long()),
+            Refused(4, long(), 103, long(), name, long(), channel, long(), long(), long(), long(), long(), long()),
             Closed(2 * 3_600_000, name, 3_000, long(), long(), offsets={channel: 1}),
         ],
     )

@@ -1,5 +1,5 @@
-"""A database of the version before the read models of 0004 is migrated: its rows stay, the models that can be filled
-from them are as if their facts were folded, and the fold goes on."""
+"""A database of an older version is migrated: its rows stay. Of the read models of 0004, those that can be filled from
+them are as if their facts were folded, and the fold goes on."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from proto.events import Closed, EdgeLost, EventBatch, Opened, SessionEvent, Subscribed, Unsubscribed
 from services.chassis.postgres.pool import Pool
+from services.sessions.model_numbers_postgres import outdated
 from services.sessions.projection import NAMES, fold
 from services.sessions.rows_postgres import moment
 from services.sessions.schema_postgres import SCHEMA
@@ -158,6 +159,22 @@ async def test_all_models_stand_where_sessions_stood(empty_postgres: Postgres, u
     rows = await database.fetch("SELECT name, epoch, sequence, generation FROM projections")
     await database.close()
     assert {tuple(row) for row in rows} == {(name, *AT, 0) for name in NAMES.values()}
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_refusals_of_before_have_no_user_agent_until_they_are_rebuilt(empty_postgres: Postgres, there: bool):
+    await dataclasses.replace(SCHEMA, head="0004").migrate(empty_postgres.url)
+    await execute(
+        empty_postgres.url,
+        "INSERT INTO projections VALUES ('sessions-1', 'e', 1, now()), ('refusals-1', 'e', 1, now())",
+        "INSERT INTO refusals SELECT 1, now(), 'e', 'i', 'connect', 3500, '', '', 'ann', '', 'js', '1', '', 1"
+        f" WHERE {there}",
+    )
+    await SCHEMA.migrate(empty_postgres.url)
+    stored = (await read_rows(empty_postgres.url)).refusals
+    assert [(one.user, one.user_agent, one.count) for one in stored] == ([("ann", "", 1)] if there else [])
+    async with Pool(empty_postgres.url, 1) as pool, pool.database() as database:
+        assert await outdated(database) == ({"refusals": "refusals-1"} if there else {})
 
 
 async def test_clocks_that_were_wrong_cost_no_partitions(empty_postgres: Postgres):

@@ -69,7 +69,9 @@ async def test_what_a_commit_adds_is_added_to_what_is_there(postgres: Postgres):
         state.channel_hours["news", 0] = ChannelHour("news", 0, 7, moved, 1)
         state.edges["i1"] = Edge("i1", "edge-1", "", first, last, ended=moved)
         state.changed_edges.add("i1")
-        state.refusals.append(Refusal(1, "edge-1", "i1", "connect", 3500, "no", "", "ann", "", "", "", "", 1))
+        state.refusals.append(
+            Refusal(1, "edge-1", "i1", "connect", 3500, "no", "", "ann", "", "", "", "", "", "", "", 1)
+        )
         state.timeline["c1", 7] = TimelineEntry("c1", 7, 1_000, [Opened(at=first, connection="c1", user="\0")])
         async with Pool(postgres.url, 1) as pool, pool.database() as database:
             for write in await writes_of(state, copying=first == 5_000):

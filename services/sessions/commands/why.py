@@ -133,7 +133,8 @@ def _of_refusal(one: RefusedClient, screen: Screen) -> list[str]:
     lines = [f"{screen.time(one.at)}  {what}: {one.code}{reason}: {why_refused(one.code, one.action)}"]
     whence = f" from {printable(one.address)}" if one.address else ""
     client = printable(client_of(one.client_name, one.client_version))
-    lines.append(f"By {printable(one.edge)} ({client}{whence}).")
+    came = "".join(f", {printable(told)}" for told in (one.transport, one.user_agent, one.origin) if told)
+    lines.append(f"By {printable(one.edge)} ({client}{whence}{came}).")
     if one.count > 1:
         lines.append(f"{one.count:,} times: the edge did not write each of them.")
     return lines

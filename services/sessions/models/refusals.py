@@ -25,6 +25,9 @@ def refused(state: State, event: Refused, at: int, edge: str, instance: str) -> 
             client_name=label(event.client_name),
             client_version=label(event.client_version),
             address=text(event.address),
+            transport=text(event.transport),
+            user_agent=text(event.user_agent),
+            origin=text(event.origin),
             count=event.count,
         )
     )

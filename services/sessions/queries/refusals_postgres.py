@@ -50,7 +50,7 @@ _CURVE: Final = f"SELECT {STEP}, sum(count)::bigint FROM refusal_counts WHERE {C
 
 _ONES: Final = """
 SELECT number, at, edge, action, code, reason, connection, user_id AS user, channel, client_name, client_version,
-    address, count
+    address, transport, user_agent, origin, count
 FROM refusals WHERE at >= $1 AND at < $2 {more} ORDER BY at DESC, number DESC LIMIT $3"""
 
 
@@ -84,7 +84,11 @@ class Refusals(Struct):
 
 
 class RefusedClient(Struct):
-    """One refusal as an edge wrote it. It stands for `count` of them."""
+    """One refusal as an edge wrote it. It stands for `count` of them.
+
+    `address`, `transport`, `user_agent` and `origin` are those of the client's request, as far as the edge's
+    `client.session_event_details` names them, and "" otherwise.
+    """
 
     at: datetime
     edge: str
@@ -97,6 +101,9 @@ class RefusedClient(Struct):
     client_name: str
     client_version: str
     address: str
+    transport: str
+    user_agent: str
+    origin: str
     count: int
 
 

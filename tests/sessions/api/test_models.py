@@ -34,7 +34,7 @@ STORY: list[Any] = [
     Opened(at=T0 + 2 * HOUR + 9, connection="a2", user="ann", client_name="web", client_version="1"),
     Opened(at=T0 + 3 * HOUR, connection="c1", user="ann", client_name="phone", client_version="1"),
     Closed(at=T0 + 4 * HOUR, connection="c1", code=1000),
-    Refused(at=T0 + 5 * HOUR, action="connect", code=3500, reason="invalid token", user="eve", count=3),
+    Refused(at=T0 + 5 * HOUR, action="connect", code=3500, reason="no token", user="eve", user_agent="curl", count=3),
 ]
 
 QUESTIONS = {
@@ -113,7 +113,8 @@ def says_what_happened(answers: dict[str, Any]) -> None:
     curve = answers["/channels/{channel}"]["curve"]
     assert [one["peak"] for one in curve[:4]] == [2, 1, 1, 0] and len(curve) == 24
     assert answers["/drops"]["total"] == 1 and answers["/drops"]["goodbyes"] == 1
-    assert answers["/refusals"]["counts"]["total"] == 3 and answers["/refusals"]["latest"][0]["user"] == "eve"
+    (refused,) = answers["/refusals"]["latest"]
+    assert answers["/refusals"]["counts"]["total"] == 3 and (refused["user"], refused["user_agent"]) == ("eve", "curl")
     (edge,) = answers["/edges"]["edges"]
     assert edge["software"] == "1.9" and edge["state"] == "running" and edge["opened"] == 4
     versions = answers["/versions"]["versions"]

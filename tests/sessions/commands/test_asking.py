@@ -19,7 +19,7 @@ from services.sessions.commands.screen import Screen
 from services.sessions.queries.periods import Period
 from services.sessions.queries.present_counts_postgres import PresentCount, PresentCounts
 from services.sessions.queries.refusals_postgres import RefusalCount, Refusals
-from services.sessions.rows import Connection, Session
+from services.sessions.rows import Connection, Refusal, Session
 from tests.sessions.commands.asked import at_moment, run
 from tests.sessions.day_of_a_deploy import NOW, tell
 from tests.sessions.rows_by_hand import insert
@@ -209,7 +209,8 @@ async def test_what_a_client_chose_does_not_reach_the_terminal_as_it_is(postgres
     at, wild = int(NOW.timestamp() * 1000) - 60_000, "\x1b]0;owned\x07\u202e[bold]"
     session = Session("c1", wild, "", wild, wild, "e", "i", "c1", 1, at, None, at + 5, None, 3500, wild, "edge", wild)
     connection = Connection("c1", "c1", "e", "i", at, at + 5, 3500, wild, "edge", wild)
-    await insert(postgres.url, session, connection)
+    refusal = Refusal(at, "e", "i", "publish", 103, wild, "c1", wild, wild, wild, wild, wild, wild, wild, wild, 1)
+    await insert(postgres.url, session, connection, refusal)
     with at_moment(NOW):
         for question in (["why", wild], ["who", "--at", "14:29:00.0"], ["timeline", "c1"]):
             assert await asyncio.to_thread(run, postgres.url, *question) == 0

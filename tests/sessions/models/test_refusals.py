@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from proto.events import Refused
 from services.sessions.models import refusals
 from services.sessions.rows import DAY_MS, HOUR_MS, MINUTE_MS, RefusalKey
@@ -21,8 +23,27 @@ def test_a_sample_counts_for_all_that_it_stands_for():
     assert [fact for entry in state.timeline.values() for fact in entry.facts].count(refused) == 2
 
 
+def test_a_row_has_all_that_the_edge_tells_of_the_request():
+    came: dict[str, Any] = {
+        "address": "10.0.0.0/24",
+        "transport": "sse",
+        "user_agent": "curl/8.5",
+        "origin": "https://a.example",
+    }
+    state = State(1)
+    refusals.refused(state, Refused(at=1, action="handshake", code=403, **came), 1, "e", "i")
+    (row,) = state.refusals
+    assert {name: getattr(row, name) for name in came} == came
+
+
 def test_no_text_is_longer_than_a_column_holds():
     state = State(1)
-    refusals.refused(state, Refused(at=1, action="a" * 600, code=2**32 - 1, user="u\0" * 400), 1, "e", "i")
+    told: dict[str, Any] = {
+        name: "\0" * 600 for name in ("reason", "channel", "address", "transport", "user_agent", "origin")
+    }
+    refused = Refused(at=1, action="a" * 600, code=2**32 - 1, user="u\0" * 400, **told)
+    refusals.refused(state, refused, 1, "e", "i")
     (row,) = state.refusals
+    for name in told:
+        assert len(getattr(row, name)) == 512 and "\0" not in getattr(row, name), name
     assert len(row.action) == 192 and len(row.user) <= 512 and "\0" not in row.user and row.code < 2**31

@@ -20,10 +20,12 @@ pytestmark = pytest.mark.integration
 DAY = 86_400_000
 
 
+CAME = "10.0.0.1", "websocket", "Firefox", "https://shop.example"
+
+
 def refusal(user: str, minute: int, count: int = 1, reason: str = "no") -> Refusal:
-    return Refusal(
-        DAY + minute * 60_000, "edge-1", "i1", "connect", 109, reason, "", user, "", "js", "5.8", "10.0.0.1", count
-    )
+    at = DAY + minute * 60_000
+    return Refusal(at, "edge-1", "i1", "connect", 109, reason, "", user, "", "js", "5.8", *CAME, count)
 
 
 PERIOD = Period(EPOCH + timedelta(days=1), EPOCH + timedelta(days=1, minutes=10))
@@ -69,6 +71,13 @@ async def test_pages_have_every_refusal_once_also_of_one_millisecond(postgres: P
         for user, expected in ((None, "543210"), ("ann", "530"), ("bob", "41"), ("zoe", "")):
             for limit in (1, 2, 6):
                 assert await paged(RefusalCounts(pool), limit, user) == expected
+
+
+async def test_each_tells_how_the_client_came(postgres: Postgres):
+    await insert(postgres.url, refusal("ann", 1))
+    async with Pool(postgres.url, 1) as pool:
+        (one,) = (await RefusalCounts(pool).ones(PERIOD, 9)).rows
+    assert (one.address, one.transport, one.user_agent, one.origin) == CAME
 
 
 async def paged(refusals: RefusalCounts, limit: int, user: str | None) -> str:

@@ -63,7 +63,7 @@ def day(name: str, at: int) -> Iterator[list[SessionEvent]]:
     yield [
         Opened(at=at + 20, connection=f"{ann}-2", user="ann", session_key="k", client_name="js", client_version="2"),
         Unsubscribed(at=at + 21, connection=bob, channel="news", by="client"),
-        Refused(at=at + 22, action="connect", code=3500, reason="invalid token", count=40),
+        Refused(at=at + 22, action="connect", code=3500, reason="invalid token", count=40, origin="https://a.example"),
     ]
     yield [Opened(at=at + 30, connection=eve, user="eve"), Closed(at=at + 31, connection=eve, code=3005, by="server")]
     if name != "d0":
