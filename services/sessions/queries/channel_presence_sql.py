@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from services.sessions.lengths import is_of_the_last
+
 _COLUMNS: Final = """c.id AS connection, c.edge, c.instance, c.client_version, c.address,
     c.opened_at AS connected_at, c.since, s.id, s.user_id, s.session_key, s.client_name, s.opened_at, s.ended_at"""
 
@@ -18,8 +20,9 @@ def present_in_channel(at: str, edge: str, channel: str, after: str, columns: st
     connections that lasted longer, which an index has, in the order of time as the subscriptions: few of its pages are
     read, and nothing of the others.
 
-    The session of a connection that bears its name began with it. Of connections that overlap the last one carries it.
-    An edge whose clock is behind may have a connection of a session before its beginning.
+    The session of a connection that bears its name began with it. Of connections that overlap the last one carries it:
+    the session knows which that is, and since when. Before that, it is the one that was opened last. An edge whose
+    clock is behind may have a connection of a session before its beginning.
 
     Those come first who subscribed last, as `c.since` says. They are looked up one after the other: who reads a few has
     the others left alone. That takes an `ORDER BY since DESC` around it.
@@ -62,9 +65,10 @@ FROM {found} AS c CROSS JOIN LATERAL (
         AND opened_at >= CASE WHEN c.id = c.session_id THEN c.opened_at ELSE '-infinity' END
     OFFSET 0
 ) AS s
-WHERE ({edge}::text IS NULL OR c.edge = {edge}) AND (s.connection = c.id OR NOT EXISTS (
-    SELECT FROM connections WHERE session_id = c.session_id AND opened_at >= c.opened_at AND opened_at <= {at}
-        AND {open_then} AND (opened_at, id) > (c.opened_at, c.id) OFFSET 0))
+WHERE ({edge}::text IS NULL OR c.edge = {edge}) AND CASE WHEN {is_of_the_last(at)} THEN s.connection = c.id
+    ELSE NOT EXISTS (
+        SELECT FROM connections WHERE session_id = c.session_id AND opened_at >= c.opened_at AND opened_at <= {at}
+            AND {open_then} AND (opened_at, id) > (c.opened_at, c.id) OFFSET 0) END
 ORDER BY c.since DESC)"""
         for found in (of_the_last_hour, of_earlier)
     )

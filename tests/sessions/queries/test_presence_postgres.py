@@ -183,6 +183,39 @@ async def test_a_session_of_connections_that_overlap_is_there_once_on_the_edge_o
     assert (await ask(postgres, channel="news", edge="edge-1")).sessions == []
 
 
+@pytest.mark.parametrize("last", ["c1", "c2"])
+async def test_of_connections_that_began_together_the_one_that_the_session_went_on_with_carries_it(
+    postgres: Postgres, last: str
+):
+    began = THEN - MINUTE
+    session = Session("c0", "ann", "", "js", "5.8", "edge-1", "i1", last, 3, began, None, connected_at=began + 5)
+    await insert(
+        postgres.url,
+        session,
+        Connection("c0", "c0", "edge-1", "i1", began, began + 1, 1006),
+        Connection("c1", "c0", "edge-1", "i1", began + 5),
+        Connection("c2", "c0", "edge-1", "i1", began + 5),
+        Subscription("c1", "news", began + 5, began + 6),
+        Subscription("c2", "news", began + 5, began + 6),
+    )
+    for found in (await ask(postgres), await ask(postgres, channel="news")):
+        assert [(one.id, one.connection, one.channels) for one in found.sessions] == [("c0", last, ["news"])]
+
+
+async def test_a_session_whose_last_connection_closed_is_not_there_though_an_earlier_one_still_is(postgres: Postgres):
+    began, ended = THEN - MINUTE, THEN - 1
+    ann = Session("c1", "ann", "", "js", "5.8", "edge-1", "i1", "c2", 2, began, None, ended, None, 1000)
+    await insert(
+        postgres.url,
+        replace(ann, connected_at=began + 5),
+        Connection("c1", "c1", "edge-1", "i1", began),
+        Connection("c2", "c1", "edge-1", "i1", began + 5, ended, 1000),
+        Subscription("c1", "news", began, began),
+        Subscription("c2", "news", began + 5, began + 5),
+    )
+    assert (await ask(postgres)).sessions == (await ask(postgres, channel="news")).sessions == []
+
+
 async def test_a_connection_to_an_edge_whose_clock_is_behind_carries_its_session(postgres: Postgres):
     began = THEN - HOUR
     await insert(
