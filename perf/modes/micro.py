@@ -76,7 +76,9 @@ async def run(arguments: argparse.Namespace, settings: PerfSettings) -> int:
 
 async def measure(arguments: argparse.Namespace, shown: Bar) -> MicroFigures:
     shown.phase("stepping")
-    return MicroFigures(nanoseconds={name: cost(step, arguments.repeats) for name, step in steps().items()})
+    each = steps()
+    gc.freeze()  # what is loaded: the collection before each repeat would walk all of it
+    return MicroFigures(nanoseconds={name: cost(step, arguments.repeats) for name, step in each.items()})
 
 
 def cost(step: Step, repeats: int) -> float:

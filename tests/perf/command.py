@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support import forks
+
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -24,19 +26,19 @@ class Outcome:
 async def perf(folder: Path, *arguments: str, variables: Mapping[str, str] | None = None) -> Outcome:
     """Runs it in `folder`, with none of the caller's FAIRLEAD_* variables."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("FAIRLEAD_")}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "perf", *arguments, "--json", "out/report.json"),
-        cwd=folder,
-        env={**environ, "PYTHONPATH": str(_ROOT), **(variables or {})},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
+    command = (sys.executable, "-m", "perf", *arguments, "--json", "out/report.json")
+    with (folder / "perf.log").open("wb") as output:
+        started = forks.popen(
+            command,
+            cwd=folder,
+            env={**environ, "PYTHONPATH": str(_ROOT), **(variables or {})},
+            stdout=output,
+            stderr=output,
+        )
     try:
-        output, _ = await process.communicate()
+        code = await asyncio.to_thread(started.wait)
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode is not None
+        started.kill()
+    said = (folder / "perf.log").read_text()
     file = folder / "out" / "report.json"
-    return Outcome(process.returncode, output.decode(), json.loads(file.read_text()) if file.exists() else {})
+    return Outcome(code, said, json.loads(file.read_text()) if file.exists() else {})

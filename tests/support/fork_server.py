@@ -1,7 +1,7 @@
-"""The process that `forks` starts: it has a service's modules loaded, and forks where a test would start that service.
+"""The process that `forks` starts: it has a program's modules loaded, and forks where a test would start that program.
 
 Loading them is nine tenths of what the start of a service costs, and the tests start thousands. Run as
-`python -m tests.support.fork_server SERVICE DESCRIPTOR`; the descriptor is a socket of packets, on which each request
+`python -m tests.support.fork_server PROGRAM DESCRIPTOR`; the descriptor is a socket of packets, on which each request
 is a JSON object and gets one as its answer.
 """
 
@@ -11,21 +11,30 @@ import gc
 import importlib
 import json
 import os
+import runpy
 import signal
 import socket
 import sys
+from collections.abc import Iterable
 from typing import Any, Final
 
 REQUEST_BYTES: Final = 200_000
 _LOADED_LATE: Final = ("uvicorn.lifespan.on", "uvicorn.protocols.http.httptools_impl", "uvloop")
+_MODES: Final = ("connect", "observed", "comeback", "budget", "queries")
+"""Of perf: they load what nearly all of its modes need."""
 
 
-def _load(service: str) -> None:
-    # As `launch._before_imports` does: what a service keeps out is not loaded here either.
-    launch = importlib.import_module("services.chassis.process.launch")
-    launch._before_imports()
-    for module in (f"services.{service}.__main__", f"services.{service}.app", *_LOADED_LATE):
+def _load(program: str) -> None:
+    if program == "perf":
+        parts: Iterable[str] = (f"perf.modes.{mode}" for mode in _MODES)
+    else:
+        parts = (f"{program}.app", *_LOADED_LATE)
+        # As `launch._before_imports` does: what a service keeps out is not loaded here either.
+        launch = importlib.import_module("services.chassis.process.launch")
+        launch._before_imports()
+    for module in (f"{program}.__main__", *parts):
         importlib.import_module(module)
+    del sys.modules[f"{program}.__main__"]  # each fork runs it
     gc.collect()
     gc.freeze()  # a collection in a fork would copy the pages of all that is loaded
 
@@ -74,10 +83,10 @@ def _serve(control: socket.socket) -> None:
 
 
 def main() -> None:
-    service, descriptor = sys.argv[1], int(sys.argv[2])
-    _load(service)
+    program, descriptor = sys.argv[1], int(sys.argv[2])
+    _load(program)
     _serve(socket.socket(fileno=descriptor))
-    sys.modules[f"services.{service}.__main__"].main()
+    runpy.run_module(program, run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Starts services by fork of a process that has their modules loaded (`fork_server`), in place of `subprocess.Popen`.
+"""Starts services, and perf, by fork of a process that has their modules loaded (`fork_server`), in place of
+`subprocess.Popen`.
 
 The processes are those of an ordinary start but for that: their own environment, folder, output, signals and exit code.
-Whatever is not our Python running one of the services is started as ever, so that a `popen` serves for all.
+Whatever is not our Python running one of these programs is started as ever, so that a `popen` serves for all.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from deploy.processes.process import Started
 from tests.support.fork_server import REQUEST_BYTES
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
-_SERVICES: Final = ("edge", "sessions", "metrics")
+_PROGRAMS: Final = ("services.edge", "services.sessions", "services.metrics", "perf")
 _servers: dict[str, _ForkServer] = {}
 _lock: Final = threading.Lock()
 
@@ -40,9 +41,9 @@ def popen(
     cwd: Path | None = None,
     start_new_session: bool = False,
 ) -> Started:
-    """Starts `python -m services.NAME ...` by fork, and anything else as `subprocess.Popen` does."""
-    service = _service_of(command)
-    if service is None or isinstance(stdout, int) or isinstance(stderr, int):
+    """Starts `python -m services.NAME ...` and `python -m perf ...` by fork, all else as `subprocess.Popen` does."""
+    program = _program_of(command)
+    if program is None or isinstance(stdout, int) or isinstance(stderr, int):
         return subprocess.Popen(
             command,
             cwd=cwd,
@@ -53,9 +54,9 @@ def popen(
             start_new_session=start_new_session,
         )
     with _lock:
-        server = _servers.get(service)
+        server = _servers.get(program)
         if server is None:
-            server = _servers[service] = _ForkServer(service)
+            server = _servers[program] = _ForkServer(program)
     request = {
         "arguments": list(command[3:]),
         "environ": dict(env),
@@ -79,18 +80,18 @@ def run(command: Sequence[str], *, env: Mapping[str, str], timeout: float) -> su
         return subprocess.CompletedProcess(command, code, stdout.read().decode(), stderr.read().decode())
 
 
-def _service_of(command: Sequence[str]) -> str | None:
+def _program_of(command: Sequence[str]) -> str | None:
     if not hasattr(os, "pidfd_open") or len(command) < 3 or list(command[:2]) != [sys.executable, "-m"]:
         return None
-    return next((name for name in _SERVICES if command[2] == f"services.{name}"), None)
+    return command[2] if command[2] in _PROGRAMS else None
 
 
 class _ForkServer:
-    def __init__(self, service: str) -> None:
+    def __init__(self, program: str) -> None:
         self._lock = threading.Lock()
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            command = [sys.executable, "-m", "tests.support.fork_server", service, str(theirs.fileno())]
+            command = [sys.executable, "-m", "tests.support.fork_server", program, str(theirs.fileno())]
             self._process = subprocess.Popen(
                 command,
                 cwd=_ROOT,
@@ -139,7 +140,7 @@ class _Fork:
     def wait(self, timeout: float | None = None) -> int:
         code = self._ended(timeout)
         if code is None:
-            raise subprocess.TimeoutExpired(f"the service of process {self.pid}", timeout or 0)
+            raise subprocess.TimeoutExpired(f"the program of process {self.pid}", timeout or 0)
         return code
 
     def _ended(self, within_s: float | None) -> int | None:
