@@ -47,10 +47,8 @@ CREATE INDEX sessions_by_time ON sessions (opened_at, id);
 CREATE INDEX sessions_by_user ON sessions (user_id, opened_at, id) INCLUDE (ended_at);
 CREATE INDEX sessions_by_version ON sessions (client_name, client_version, opened_at, id);
 CREATE INDEX sessions_long ON sessions (opened_at, id, ended_at)
-    INCLUDE (user_id, address, edge, client_name, client_version, connections, connected_at, connection)
     WHERE ended_at - opened_at > '1 day'::interval AND ended_at - opened_at <= '8 days'::interval;
 CREATE INDEX sessions_medium ON sessions (opened_at, id, ended_at)
-    INCLUDE (user_id, address, edge, client_name, client_version, connections, connected_at, connection)
     WHERE ended_at - opened_at > '01:00:00'::interval AND ended_at - opened_at <= '1 day'::interval;
 CREATE INDEX sessions_open ON sessions (opened_at, id) INCLUDE (client_name, client_version) WHERE ended_at IS NULL;
 CREATE INDEX sessions_short ON sessions (opened_at, id, ended_at)

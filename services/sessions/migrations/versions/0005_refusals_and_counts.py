@@ -1,4 +1,5 @@
-"""What is known of the request of a refused client: transport, user agent and origin.
+"""What is known of the request of a refused client: transport, user agent and origin. What sessions are counted by, in
+the indexes by length.
 
 Rows of before say "", also where the log says more: the model `refusals` has a new number, so that every start asks
 for a rebuild. Without such rows there is nothing to rebuild.
@@ -8,6 +9,12 @@ from alembic import op
 
 revision = "0005"
 down_revision = "0004"
+
+_COUNTED_BY = "user_id, address, edge, client_name, client_version, connections, connected_at, connection"
+_LENGTHS = (
+    ("sessions_medium", "ended_at - opened_at > '01:00:00'::interval AND ended_at - opened_at <= '1 day'::interval"),
+    ("sessions_long", "ended_at - opened_at > '1 day'::interval AND ended_at - opened_at <= '8 days'::interval"),
+)
 
 
 def upgrade() -> None:
@@ -21,9 +28,17 @@ def upgrade() -> None:
         """UPDATE projections SET name = 'refusals-2'
         WHERE name = 'refusals-1' AND NOT EXISTS (SELECT FROM refusals)"""
     )
+    _make_indexes(f"INCLUDE ({_COUNTED_BY})")
 
 
 def downgrade() -> None:
     for name in ("transport", "user_agent", "origin"):
         op.execute(f"ALTER TABLE refusals DROP COLUMN {name}")
     op.execute("UPDATE projections SET name = 'refusals-1' WHERE name = 'refusals-2'")
+    _make_indexes("")
+
+
+def _make_indexes(include: str) -> None:
+    for name, condition in _LENGTHS:
+        op.execute(f"DROP INDEX {name}")
+        op.execute(f"CREATE INDEX {name} ON sessions (opened_at, id, ended_at) {include} WHERE {condition}")
