@@ -74,7 +74,6 @@ UNTESTED = {
     "services/sessions/api/model_views.py": "tests/sessions/api/test_models.py, over HTTP",
     "services/sessions/changes_nats.py": "tests/sessions/api/test_live_http.py, among two instances",
     "services/sessions/rebuilding/arguments.py": "tests/sessions/rebuilding/test_rebuild.py, at the command line",
-    "services/sessions/rebuilding/beside_postgres.py": "tests/sessions/rebuilding/test_rebuild.py",
     "services/sessions/rebuilding/comparison_postgres.py": "tests/sessions/rebuilding/test_verify.py",
     "services/sessions/rebuilding/refolding.py": "tests/sessions/rebuilding/test_rebuild.py",
     "services/sessions/webhooks/letters_arguments.py": "tests/sessions/webhooks/test_webhook.py, at the command line",

@@ -14,6 +14,7 @@ from services.sessions.instruments import Instruments
 from services.sessions.partitions import TIME_COLUMNS
 from services.sessions.partitions_postgres import Partitions
 from services.sessions.projection import NAME
+from services.sessions.rebuilding.beside_postgres import remove_left_behind
 from services.sessions.statements import RUNS
 from services.sessions.store import StoreAway
 
@@ -122,6 +123,7 @@ class Retention:
     async def tend(self, now: datetime) -> None:
         """Does it once. If the clock of this machine or of PostgreSQL must be wrong, nothing is removed."""
         await self.prepare(now)
+        await self._remove_left_behind()
         try:
             async with self._pool.database() as database:
                 theirs: datetime = await database.fetchval("SELECT now()")
@@ -143,6 +145,17 @@ class Retention:
             await self._partitions.make(now)
         except StoreAway as error:
             log.warning("cannot make partitions now: %s", error)
+
+    async def _remove_left_behind(self) -> None:
+        """A rebuild that was killed keeps its tables no longer than that, and an erased user with them."""
+        try:
+            async with self._pool.database() as database:
+                removed = await remove_left_behind(database)
+        except StoreAway as error:
+            log.warning("cannot remove the tables of a rebuild that was killed: %s", error)
+            return
+        if removed:
+            log.info("removed the tables of %d rebuilds or comparisons that were killed", removed)
 
     async def prune(self, now: datetime) -> int:
         """Removes what is old enough at `now`. Returns how many sessions went row by row. Raises `StoreAway`."""

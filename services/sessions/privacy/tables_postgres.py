@@ -19,6 +19,7 @@ from services.sessions.privacy.channels_postgres import OwnChannels
 from services.sessions.privacy.person import Person
 from services.sessions.privacy.rewriting import Connections, Rewritten, connection_digest, facts_of
 from services.sessions.projection import NAME, NAMES
+from services.sessions.rebuilding.beside_postgres import remove_left_behind
 from services.sessions.rows_postgres import milliseconds
 from services.sessions.statements import LOCK_POSITION, NEXT_GENERATION
 from services.sessions.store import ORIGIN, Position
@@ -163,12 +164,15 @@ class Tables:
 
     async def erase(self, about: Connections) -> None:
         """Takes him out of what is no read model, and what is told of his channels out of all tables. `Erased` must
-        have been folded; what the fold could not find by the digest, for want of a row of the device, goes too."""
+        have been folded; what the fold could not find by the digest, for want of a row of the device, goes too; and
+        the tables beside of rebuilds that were killed."""
         for kept in KEPT:
             async for row in self.rows(kept):
                 left = self._taken_out(kept, row, about)
                 if left is not None:
                     await self._replace(kept, row, left)
+        async with self._pool.database() as database:
+            await remove_left_behind(database)
         async with self._pool.database() as database, database.transaction():
             await database.fetchrow(LOCK_POSITION, NAME)
             until = milliseconds(await database.fetchval(_ERASURE, self._person.digest))

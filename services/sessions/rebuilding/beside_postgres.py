@@ -1,7 +1,7 @@
 """A schema beside the live one, with the same tables, made by the same migrations. It goes with whoever made it.
 
 Its name begins with `PREFIX`. Who works with it holds an advisory lock of its name: a schema whose lock is free was
-left behind by a process that was killed, and the next one removes it.
+left behind by a process that was killed. The next one removes it, or whoever finds it before.
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import asyncpg
 
 from services.chassis.postgres.connector import Connector
 from services.chassis.postgres.errors import StoreAway
-from services.chassis.postgres.pool import store_errors
+from services.chassis.postgres.pool import Database, store_errors
 from services.sessions.schema_postgres import SCHEMA
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | Database"
 
 PREFIX: Final = "fairlead_beside_"
 
@@ -75,10 +77,7 @@ async def _make(database: asyncpg.Connection[asyncpg.Record], name: str) -> str:
     """Makes the schema, and removes those that were left behind. The live schema's name."""
     live: str | None = await database.fetchval(_LIVE)
     assert live is not None, "the revision was checked"
-    for row in await database.fetch(_ALL, PREFIX):
-        if await database.fetchval(_LOCK, row[0]):
-            await _drop(database, row[0])
-            await database.fetchval(_UNLOCK, row[0])
+    await remove_left_behind(database)
     await database.fetchval(_LOCK, name)
     try:
         await database.execute(f"CREATE SCHEMA {name}")
@@ -88,9 +87,22 @@ async def _make(database: asyncpg.Connection[asyncpg.Record], name: str) -> str:
     return live
 
 
-async def _drop(database: asyncpg.Connection[asyncpg.Record], name: str) -> None:
+async def remove_left_behind(database: Connection) -> int:
+    """Removes the schemas with which nobody works any more. Returns how many there were."""
+    removed = 0
+    for row in await database.fetch(_ALL, PREFIX):
+        if await database.fetchval(_LOCK, row[0]):
+            try:
+                await _drop(database, row[0])
+            finally:
+                await database.fetchval(_UNLOCK, row[0])
+            removed += 1
+    return removed
+
+
+async def _drop(database: Connection, name: str) -> None:
     quoted = '"' + name.replace('"', '""') + '"'
-    await database.execute(f"DROP SCHEMA IF EXISTS {quoted} CASCADE")
+    await database.execute(f"DROP SCHEMA IF EXISTS {quoted} CASCADE", timeout=_DROP_TIMEOUT_S)
 
 
 async def _finish(work: Coroutine[object, object, None]) -> None:

@@ -16,6 +16,7 @@ from proto.events import (
     EdgeLost,
     EdgeStarted,
     EdgeStopped,
+    EventBatch,
     Lagged,
     Opened,
     Refreshed,
@@ -25,13 +26,17 @@ from proto.events import (
     Unsubscribed,
 )
 from services.chassis.nats.streams import stream_state
+from services.chassis.postgres.pool import Pool
 from services.sessions.app import Sessions
 from services.sessions.projection import NAME
+from services.sessions.rebuilding.beside_postgres import schema_beside
 from services.sessions.rebuilding.model_tables import ALL, tables_of
 from services.sessions.rebuilding.rebuild import rebuild
 from services.sessions.rebuilding.verify import verify
 from services.sessions.rebuilding.workshop import workshop
 from services.sessions.settings import SessionsSettings, from_environ
+from services.sessions.store import ORIGIN, Position
+from services.sessions.store_postgres import PostgresStore
 from tests.sessions.edge_double import EdgeDouble
 from tests.sessions.running import variables
 from tests.support.eventually import eventually
@@ -100,6 +105,11 @@ async def all_rows(url: str) -> dict[str, list[str]]:
     return {table.name: await rows_of(url, table.name) for table in tables_of(ALL)}
 
 
+_END_ITS_MAKER = """
+SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
+    AND (classid::bigint << 32 | objid::bigint) = hashtextextended($1, 0)"""
+
+
 async def schemas_beside(url: str) -> int:
     """How many schemas there are beside the live one."""
     database = await asyncpg.connect(url)
@@ -108,6 +118,17 @@ async def schemas_beside(url: str) -> int:
         return int(await database.fetchval(question))
     finally:
         await database.close()
+
+
+async def killed_rebuild(url: str, *facts: SessionEvent) -> None:
+    """Leaves behind the schema of a command that had folded these facts when it was killed."""
+    async with schema_beside(url) as beside, Pool(beside.url, 1) as pool:
+        await PostgresStore(pool, 60_000).commit(ORIGIN, Position("e", 1), [EventBatch("e", "i", 1, list(facts))])
+        database = await asyncpg.connect(url)
+        try:
+            await database.execute(_END_ITS_MAKER, beside.beside)
+        finally:
+            await database.close()
 
 
 async def folded(nats_server: NatsServer, postgres: Postgres) -> None:
