@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -111,12 +112,40 @@ def _no_unhandled_exception(request: pytest.FixtureRequest) -> Iterator[None]:
     assert not guard.reports, "the event loop reported: " + "\n".join(guard.reports)
 
 
+_BACKEND = pytest.StashKey[Backend]()
+_NOT_REMOVED = pytest.StashKey[list[str]]()
+
+
 @pytest.fixture(scope="session")
-def backend() -> Iterator[Backend]:
+def backend(request: pytest.FixtureRequest) -> Backend:
     """Native servers or containers, by TEST_BACKEND."""
-    chosen = choose_backend()
-    yield chosen
-    chosen.close()
+    chosen = request.config.stash[_BACKEND] = choose_backend()
+    return chosen
+
+
+@pytest.hookimpl(trylast=True)  # after fixtures have closed their servers, also if the run was interrupted
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Closes the backend outside of the time that a test may take."""
+    chosen = session.config.stash.get(_BACKEND, None)
+    left = [] if chosen is None else chosen.close()
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["not_removed"] = left
+    else:
+        session.config.stash.setdefault(_NOT_REMOVED, []).extend(left)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Takes what a process of xdist has told."""
+    left = getattr(node, "workeroutput", {}).get("not_removed", [])
+    node.config.stash.setdefault(_NOT_REMOVED, []).extend(left)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if left := config.stash.get(_NOT_REMOVED, []):
+        terminalreporter.section("servers that were not removed", red=True)
+        for each in left:
+            terminalreporter.line(each)
 
 
 @pytest.fixture

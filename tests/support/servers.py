@@ -117,8 +117,8 @@ class Backend(Protocol):
         """One without any stream, which has not been started or runs already."""
 
     def postgres(self) -> PostgresServer: ...
-    def close(self) -> None:
-        """Removes what it keeps for further tests."""
+    def close(self) -> list[str]:
+        """Removes what it keeps for further tests. Returns what is still there, and why."""
 
 
 def choose_backend(name: str | None = None) -> Backend:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import nats
 
 from deploy.processes.ports import free_port
+from tests.support.removals import Removals
 from tests.support.servers import DATABASE_PASSWORD, DATABASE_USER, run_apart, wait_for_nats, wait_for_postgres
 
 NATS_IMAGE = "nats:2.15-alpine"
 POSTGRES_IMAGE = "postgres:17"
+_REMOVED_WITHIN_S: Final = 10.0  # what fails does so at once; what takes longer may go on, as CI does
 
 
 def missing() -> str | None:
@@ -37,6 +38,7 @@ class Containers:
 
     def __init__(self) -> None:
         self._idle: list[ContainerNats] = []
+        self._removals = Removals()
 
     def nats(self, folder: Path) -> ContainerNats:
         if not self._idle:
@@ -46,11 +48,18 @@ class Containers:
         return server
 
     def postgres(self) -> ContainerPostgres:
-        return ContainerPostgres()
+        return ContainerPostgres(self._removals)
 
-    def close(self) -> None:
+    def close(self) -> list[str]:
+        from docker.errors import DockerException  # type: ignore[import-untyped]  # as above
+
+        left = []
         for server in self._idle:
-            server.remove()
+            try:
+                server.remove()
+            except (DockerException, OSError) as error:  # OSError: the engine does not answer
+                left.append(f"a NATS at {server.url}: {error}")
+        return left + self._removals.not_done(_REMOVED_WITHIN_S)
 
 
 async def _delete_streams(url: str) -> None:
@@ -155,7 +164,8 @@ class ContainerNats(_Container):
 
 
 class ContainerPostgres(_Container):
-    def __init__(self) -> None:
+    def __init__(self, removals: Removals) -> None:
+        self._removals = removals
         variables = {"POSTGRES_USER": DATABASE_USER, "POSTGRES_PASSWORD": DATABASE_PASSWORD}
         super().__init__(
             POSTGRES_IMAGE, 5432, "postgres -c fsync=off -c full_page_writes=off -c autovacuum=off", variables
@@ -173,8 +183,6 @@ class ContainerPostgres(_Container):
 
     def close(self) -> None:
         if self._made is not None:
-            # In the background: hundreds of databases are hundreds of thousands of files, a minute of the last test.
-            remove = 'docker rm --force --volumes "$1" >/dev/null &'
-            subprocess.run(["sh", "-c", remove, "rm", self._made.id], check=True)
+            self._removals.begin(self._made.id)
             self._made = None
         super().close()

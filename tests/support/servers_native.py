@@ -42,8 +42,8 @@ class Native:
     def postgres(self) -> NativePostgres:
         return NativePostgres()
 
-    def close(self) -> None:
-        pass
+    def close(self) -> list[str]:
+        return []
 
 
 class NativeNats:
