@@ -219,8 +219,8 @@ def _edge_found(state: State, event: EdgeFound, at: int) -> None:
         session = state.sessions.get(connection.session_id)
         drops.count(state, connection, "" if session is None else session.client_name, -1)
         sessions.reopened(state, connection)
-        channels.reopened(state, connection, at)
         edges.row_of(state, instance, connection.edge, at).ended -= 1
+    channels.found(state, back, at)
 
 
 def _age(connection: Connection) -> tuple[int, str]:

@@ -7,7 +7,7 @@ Ends that are told late correct the peaks of the time since (`peaks`).
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from services.sessions.peaks import LATE_MS, Hour, corrected, extended, highest, hour_of, hours
@@ -44,10 +44,11 @@ def lost(state: State, connections: Iterable[Connection], at: int) -> None:
         _change(state, channel, -many, moment)
 
 
-def reopened(state: State, connection: Connection, at: int) -> None:
-    """A closed connection was open all the time."""
-    for channel in state.subscriptions.of(connection.id):
-        _change(state, channel, 1, at)
+def found(state: State, connections: Iterable[Connection], at: int) -> None:
+    """Connections that had closed with their edge were open all the time: likewise, one change of each channel."""
+    back = Counter(channel for connection in connections for channel in state.subscriptions.of(connection.id))
+    for channel, many in sorted(back.items()):
+        _change(state, channel, many, at)
 
 
 def _change(state: State, name: str, difference: int, at: int, subscriptions: int = 0) -> None:

@@ -7,6 +7,7 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from proto.events import Closed, EdgeFound, EdgeLost, SessionEvent, Subscribed, Unsubscribed
 from services.sessions.models import channels
@@ -83,6 +84,37 @@ def test_those_who_leave_with_their_edge_count_as_if_they_left_one_by_one(begins
     assert together.channels == singly.channels
     assert together.channel_hours == singly.channel_hours
     assert together.lowered_hours == singly.lowered_hours
+
+
+@given(
+    st.lists(st.integers(HOUR_MS - 60_000, HOUR_MS + 60_000), min_size=1, max_size=8, unique=True).map(sorted),
+    st.integers(HOUR_MS - 60_000, HOUR_MS + 60_000),
+)
+def test_those_who_come_back_with_their_edge_are_as_many_as_if_they_came_one_by_one(begins: list[int], at: int):
+    facts = [fact for number, begin in enumerate(begins) for fact in entered(f"c{number}", begin)]
+    together, singly = told(*facts), told(*facts)
+    for state in (together, singly):
+        channels.lost(state, state.connections.values(), HOUR_MS - 60_000)
+    channels.found(together, together.connections.values(), at)
+    for connection in singly.connections.values():
+        channels.found(singly, [connection], at)
+    assert without_steps(together) == without_steps(singly)
+    assert together.channel_hours == singly.channel_hours
+    assert together.lowered_hours == singly.lowered_hours
+
+
+def without_steps(state: State) -> list[Channel]:
+    """Who comes singly makes a step each, though nobody was there without the others."""
+    return [replace(row, steps=()) for row in state.channels.values()]
+
+
+def test_those_who_come_back_with_their_edge_are_one_step_which_takes_no_others_place():
+    crowd = [fact for number in range(100) for fact in entered(f"c{number}", 10)]
+    others = [fact for number in range(9) for fact in of_edge("i2", *entered(f"d{number}", 500 + number))]
+    lost, found = EdgeLost(at=400, instance="i1"), EdgeFound(at=600, instance="i1")
+    state = told(*crowd, ("watch", lost), *others, ("watch", found))
+    last, before = state.channels["news"].steps[-1], state.channels["news"].steps[-2]
+    assert (last, before[0]) == ((600, 109), 10)
 
 
 def test_a_subscription_that_is_told_again_counts_once_and_one_after_the_end_counts_nobody():
