@@ -30,6 +30,7 @@ UNTESTED = {
     "services/sessions/table_columns.py": "tests/sessions/test_schema.py, through tables",
     "services/sessions/tables_of_counts.py": "tests/sessions/test_schema.py, through tables",
     "services/sessions/tables_of_the_log.py": "tests/sessions/test_schema.py, through tables",
+    "services/chassis/http/deadlines.py": "tests/chassis/http/test_limits.py and test_room.py, on real sockets",
     "services/chassis/process/configuration_file.py": "tests/chassis/process/test_mistakes.py, through load",
     "services/chassis/process/every_mistake.py": "tests/chassis/process/test_mistakes.py, through load",
     "services/chassis/nats/tls.py": "tests/chassis/nats/test_settings.py and test_sign_in.py",

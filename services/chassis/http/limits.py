@@ -14,6 +14,7 @@ import asyncio
 import sys
 from collections.abc import Callable, MutableMapping
 from functools import partial
+from http import HTTPStatus
 from typing import Any, ClassVar, Final, cast
 from weakref import WeakKeyDictionary
 
@@ -23,7 +24,9 @@ from uvicorn.server import ServerState
 
 from services.chassis.http import proxy_protocol
 from services.chassis.http.client_address import Proxies, is_by_proxy, mark_by_proxy
+from services.chassis.http.deadlines import Deadlines
 from services.chassis.http.health import LIVE_PATH, METRICS_PATH, READY_PATH
+from services.chassis.http.refusals import refusal
 
 MAX_HEAD_BYTES: Final = 16 * 1024
 """Room for cookies and a JWT. Most proxies have the same limit. A service whose addresses carry more sets its own."""
@@ -45,6 +48,8 @@ MAX_PIPELINED: Final = 16
 MAX_DROPPED_BYTES: Final = 1024 * 1024
 """What a refused client may still send before its connection is closed, at the latest after `HEAD_TIMEOUT_S`."""
 
+_TOO_LARGE: Final = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+
 NOTHING_FOLLOWS: Final = "nothing may follow an upgrade before its response (RFC 6455, 4.1)"
 
 HEAD_TIMEOUT_S: Final = 10.0
@@ -55,64 +60,7 @@ class _HeadRefused(Exception):
     """Stops the parser after the client was answered."""
 
 
-class _Deadlines:
-    """Closes connections that take too long, with one timer for all connections of a server.
-
-    A body that is incomplete has a deadline of whoever reads it; it is here to make room.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> None:
-        self._loop = loop
-        self._timeout_s = timeout_s
-        self._deadlines: dict[BoundedHttpProtocol, float] = {}  # ordered by time, since all timeouts are equal
-        self._bodies: dict[BoundedHttpProtocol, float] = {}  # since when a connection waits for the rest of one
-        self._ticking = False
-
-    def await_body(self, protocol: BoundedHttpProtocol) -> None:
-        if protocol not in self._bodies:
-            self._bodies[protocol] = self._loop.time()
-
-    def complete_body(self, protocol: BoundedHttpProtocol) -> None:
-        self._bodies.pop(protocol, None)
-
-    def add(self, protocol: BoundedHttpProtocol) -> None:
-        self._deadlines.pop(protocol, None)
-        self._deadlines[protocol] = self._loop.time() + self._timeout_s
-        if not self._ticking:
-            self._ticking = True
-            self._loop.call_later(self._timeout_s, self._sweep)
-
-    def discard(self, protocol: BoundedHttpProtocol) -> None:
-        self._deadlines.pop(protocol, None)
-
-    def forget(self, protocol: BoundedHttpProtocol) -> None:
-        self._deadlines.pop(protocol, None)
-        self._bodies.pop(protocol, None)
-
-    def take_oldest(self) -> BoundedHttpProtocol | None:
-        """Removes the connection that has waited longest for the client, and returns it."""
-        oldest, body = next(iter(self._deadlines), None), next(iter(self._bodies), None)
-        if body is not None and (oldest is None or self._bodies[body] < self._deadlines[oldest] - self._timeout_s):
-            oldest = body
-        if oldest is not None:
-            self.forget(oldest)
-        return oldest
-
-    def _sweep(self) -> None:
-        now = self._loop.time()
-        late = []
-        for protocol, deadline in self._deadlines.items():
-            if deadline > now:
-                self._loop.call_later(max(deadline - now, self._timeout_s / 10), self._sweep)
-                break
-            late.append(protocol)
-        else:
-            self._ticking = False
-        for protocol in late:
-            protocol.overdue()
-
-
-_deadlines_of: WeakKeyDictionary[ServerState, _Deadlines] = WeakKeyDictionary()
+_deadlines_of: WeakKeyDictionary[ServerState, Deadlines] = WeakKeyDictionary()
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -144,13 +92,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     _passed_through = False  # the proxy has added nothing to requests
     _preamble: bytes | None = None  # the part of a PROXY header that has arrived, None where none is awaited
     _received = 0  # size of the data that the parser is reading
-    _deadlines: _Deadlines
+    _deadlines: Deadlines
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it too
         super().connection_made(transport)
         deadlines = _deadlines_of.get(self.server_state)
         if deadlines is None:
-            deadlines = _deadlines_of[self.server_state] = _Deadlines(self.loop, self.head_timeout_s)
+            deadlines = _deadlines_of[self.server_state] = Deadlines(self.loop, self.head_timeout_s)
         self._deadlines = deadlines
         self._await_head()
         if self.proxies is not None and self.server is not None and self.server[1] == self.proxy_protocol_port:
@@ -173,7 +121,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _refuse_room(self) -> None:
         self._tell("no_room")
-        self.refuse(b"503 Service Unavailable", "too many connections, try again")
+        self.refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections, try again")
         self.transport.close()  # what waits for its client's end takes room
 
     def _tell(self, cause: str) -> None:
@@ -201,7 +149,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._awaiting_head:
             room = max(0, self.max_head_bytes - self._head_bytes)
             if len(data) > room and b"\r\n\r\n" not in self._head_end + data[:room]:
-                self.refuse(b"431 Request Header Fields Too Large")
+                self.refuse(
+                    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+                    f"a request head has at most {self.max_head_bytes} bytes",
+                )
                 return
             self._head_bytes += len(data)
             self._head_end = (self._head_end + data[-3:])[-3:]
@@ -219,7 +170,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             pipelined = type(self).pipelined
             if pipelined is not None:
                 pipelined(cast("MutableMapping[str, Any]", self.scope)["path"])
-            self.refuse(b"429 Too Many Requests", "wait for responses before you send more requests")
+            self.refuse(HTTPStatus.TOO_MANY_REQUESTS, "wait for responses before you send more requests")
             raise _HeadRefused
         super().on_message_begin()
         if not self._awaiting_head:  # a further request in the same read
@@ -233,7 +184,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._awaiting_head = False
         self._deadlines.discard(self)
         if len(self.headers) > MAX_HEAD_FIELDS:
-            self.refuse(b"431 Request Header Fields Too Large")
+            self.refuse(
+                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"a request head has at most {MAX_HEAD_FIELDS} fields"
+            )
             raise _HeadRefused
         if self._is_spare and self.url.partition(b"?")[0] not in _HEALTH_PATHS:
             self._refuse_room()
@@ -252,7 +205,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         try:
             found = proxy_protocol.read(data)
         except ValueError as error:
-            self.refuse(b"400 Bad Request", str(error))
+            self.refuse(HTTPStatus.BAD_REQUEST, str(error))
             return b""
         self._preamble = data if found is None else None
         if found is None:
@@ -306,11 +259,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         cycle: RequestResponseCycle | None = self.cycle
         is_read = cycle is not None and cycle.more_body and not (cycle.response_started or self.pipeline)
         if self._awaiting_head or is_read:
-            self.refuse(b"408 Request Timeout")
+            self.refuse(HTTPStatus.REQUEST_TIMEOUT, "the request did not come in time")
         self.transport.close()  # at once: another connection may need its room
 
     def send_400_response(self, msg: str) -> None:
-        self.refuse(b"400 Bad Request", msg)
+        self.refuse(HTTPStatus.BAD_REQUEST, msg)
 
     def shutdown(self) -> None:
         self._is_shut_down = True
@@ -319,7 +272,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         else:
             super().shutdown()
 
-    def refuse(self, status: bytes, why: str = "") -> None:
+    def refuse(self, status: HTTPStatus, why: str) -> None:
         """Answers with this status and ends the connection, unless it is ending already.
 
         The socket is closed when the client closes it, has sent `MAX_DROPPED_BYTES` more, or its deadline has passed.
@@ -329,11 +282,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return
         self._is_refused = True
         self._end_requests()
-        body = f"{why}\n".encode() if why else b""
-        transport.write(
-            b"HTTP/1.1 %b\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n\r\n%b"
-            % (status, len(body), body)
-        )
+        transport.write(refusal(status, why))
         self._deadlines.forget(self)
         if self._is_shut_down:
             transport.close()
@@ -378,7 +327,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         why = self._why_no_upgrade()
         if why:
             self._tell("bad_request")
-            self.refuse(b"400 Bad Request", why)
+            self.refuse(HTTPStatus.BAD_REQUEST, why)
             return
         if self.proxies is not None:
             made: Any = self.ws_protocol_class

@@ -223,7 +223,7 @@ async def test_all_heads_of_a_server_are_watched_by_one_timer(monkeypatch: pytes
 
     def counted(delay: float, callback: Callable[..., object], *arguments: object) -> asyncio.TimerHandle:
         timer = call_later(delay, callback, *arguments)
-        if "_Deadlines" in repr(callback):
+        if "Deadlines" in repr(callback):
             timers.append(timer)
             waiting.add(sum(one.when() > loop.time() for one in timers))
         return timer

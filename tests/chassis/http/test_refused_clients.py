@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import AsyncExitStack
 
 import pytest
 
-from services.chassis.http.limits import MAX_DROPPED_BYTES, MAX_HEAD_BYTES, MAX_PIPELINED
+from services.chassis.http.limits import MAX_DROPPED_BYTES, MAX_HEAD_BYTES, MAX_HEAD_FIELDS, MAX_PIPELINED
 from tests.chassis.http.test_limits import calling, get, serving
 
 MORE = b"x" * (MAX_DROPPED_BYTES // 2)
@@ -18,13 +19,16 @@ MORE = b"x" * (MAX_DROPPED_BYTES // 2)
     [
         (get("/held") + get("/") * 4 * MAX_PIPELINED, 429),
         (get("/", b"Cookie: " + b"c" * (2 * MAX_HEAD_BYTES)), 431),
+        (get("/", *[b"X: y"] * (2 * MAX_HEAD_FIELDS)), 431),
         (b"NONSENSE\r\n\r\n", 400),
     ],
 )
 async def test_it_reads_the_answer_and_then_the_end(sent: bytes, status: int) -> None:
     async with serving() as port, calling(port) as caller:
         await caller.says(sent + MORE)
-        assert (await caller.hears())[0] == status
+        heard, body = await caller.hears()
+        error = json.loads(body)["error"]
+        assert heard == error["code"] == status and error["message"], "as all errors of our APIs"
         await caller.says(MORE[:1024])
         await caller.hears_the_end()
 

@@ -1,0 +1,19 @@
+"""How the HTTP server itself refuses a client, before an application has its request. Pure."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import msgspec
+
+
+def refusal(status: HTTPStatus, why: str) -> bytes:
+    """The whole answer. Its body is that of any error of our APIs: a client need not know which layer refused it."""
+    body = msgspec.json.encode({"error": {"code": status, "message": why}})
+    head = (
+        f"HTTP/1.1 {status} {status.phrase}\r\n"
+        "connection: close\r\n"
+        "content-type: application/json\r\n"
+        f"content-length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
