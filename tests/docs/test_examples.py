@@ -56,6 +56,13 @@ async def outcome_of(
 
 @pytest.mark.stack
 @pytest.mark.timeout(180)
+async def test_two_clients_talk(stack):
+    printed = await run(stack, "docs/examples/two_clients.py", stack.address)
+    assert "alice got" in printed and "from bob: {'text': 'hello 3 from bob'}" in printed
+
+
+@pytest.mark.stack
+@pytest.mark.timeout(180)
 async def test_a_python_client_publishes_once_and_sees_who_is_there(stack):
     printed = await run(stack, "docs/examples/python_client.py", stack.address)
     assert "subscribed to chat:lobby" in printed and "alice joined" in printed

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import centrifuge
-import httpx
 import jwt
+
+from tests.support.plain_http import http_client
 
 
 @dataclass(frozen=True)
@@ -23,14 +24,14 @@ class Fairlead:
 
     async def call(self, method: str, **body: Any) -> dict[str, Any]:
         """The result of a server API call."""
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with http_client() as http:
             answer = await http.post(self._url(f"/api/{method}"), headers=self._key(), json=body)
         assert answer.status_code == 200, answer.text
         return dict(answer.json()["result"])
 
     async def read(self, path: str) -> dict[str, Any]:
         """What the sessions read API answers."""
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with http_client() as http:
             answer = await http.get(self._url(path), headers=self._key())
         assert answer.status_code == 200, answer.text
         return dict(answer.json())

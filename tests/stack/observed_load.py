@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import centrifuge
-import httpx
 import pytest
 
 from tests.alerts.surroundings import METHOD, EchoBackend
 from tests.stack.checkout import Checkout
 from tests.stack.fairlead import Fairlead
+from tests.support.plain_http import http_client
 
 SETTINGS = {
     "FAIRLEAD_CLIENT_ALLOWED_ORIGINS": "https://here.example",
@@ -45,7 +45,7 @@ async def talk(checkout: Checkout) -> None:
 async def _ask_others(fairlead: Fairlead) -> None:
     """An RPC that a backend answers, one that nobody does, a page of another origin, and too many emulations."""
     address = f"http://127.0.0.1:{fairlead.port}"
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with http_client() as http:
         for method in (METHOD, "nobody"):
             body = {"method": method, "data": {}}
             await http.post(f"{address}/api/rpc", headers={"X-API-Key": fairlead.api_key}, json=body)

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from deploy.local import record
@@ -21,6 +20,7 @@ from tests.stack.checkout import Checkout
 from tests.stack.fairlead import Fairlead
 from tests.support.edges import in_seconds, token
 from tests.support.eventually import eventually
+from tests.support.plain_http import http_client
 from tests.support.stock_clients import KINDS, StockClient, StockClients, data_of, events_of
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(180)]
@@ -130,7 +130,7 @@ def states(checkout: Checkout) -> dict[str, str]:
 
 async def traefik_knows(checkout: Checkout, edges: int) -> None:
     """Asserts that Traefik has read its routes again, those of either way in."""
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with http_client() as http:
         for way in ("http", "tcp"):
             url = f"http://127.0.0.1:{checkout.ports['TRAEFIK_PORT']}/api/{way}/services/edges@file"
             assert len((await http.get(url)).json()["loadBalancer"]["servers"]) == edges

@@ -11,14 +11,15 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import jwt
 import pytest
 
-from deploy.local.__main__ import main
+from deploy.local import __main__ as local
+from deploy.local.settings import Folders
 from tests.stack.checkout import ROOT, Checkout
 from tests.stack.fairlead import Fairlead
 from tests.support.eventually import eventually, wait_until
+from tests.support.plain_http import http_client
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(180)]
 
@@ -45,7 +46,7 @@ async def test_up_makes_everything_ready_behind_one_address(checkout: Checkout) 
 
     await eventually(three_edges)
     assert "sessions" in await fairlead.read("/sessions")
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with http_client() as http:
         ready = await http.get(f"http://127.0.0.1:{checkout.ports['METRICS_PORT']}/readyz")
         assert ready.status_code == 200
 
@@ -108,7 +109,7 @@ async def _publish_until_accepted(fairlead: Fairlead, number: int) -> int:
 async def test_a_call_that_meets_an_edge_that_hangs_is_answered_before_its_client_gives_up(checkout: Checkout) -> None:
     fairlead = checkout.up()
     hung = checkout.process("edge-2")
-    async with httpx.AsyncClient(trust_env=False, timeout=10, headers={"X-API-Key": fairlead.api_key}) as http:
+    async with http_client(timeout=10, headers={"X-API-Key": fairlead.api_key}) as http:
 
         async def publish_nine() -> set[int]:
             """Three to each edge. The statuses of their answers."""
@@ -173,7 +174,7 @@ def test_token_without_a_user_is_refused_before_anything_is_installed(tmp_path: 
 @pytest.mark.parametrize("user", ["", " "])
 def test_token_without_a_user_is_refused_without_make(capsys: pytest.CaptureFixture[str], user: str) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(["token", user], {})
+        local.main(["token", user], {})
     shown = capsys.readouterr()
     assert ended.value.code != 0 and shown.out == ""
     assert "a user is required" in shown.err
@@ -207,20 +208,31 @@ def test_taken_port_is_named_with_its_owner_and_the_variable_that_changes_it(
     assert checkout.running() != []
 
 
+def test_up_refuses_a_variable_that_it_does_not_have(tmp_path: Path) -> None:
+    done = Checkout(tmp_path / "other", edges=1).make("up", EDGE="3")
+    assert done.returncode != 0
+    assert "make up has no variable EDGE; did you mean EDGES? It has EDGES, " in done.stderr
+
+
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [
-        ({"EDGE": "3"}, "make up has no variable EDGE; did you mean EDGES? It has EDGES, "),
         ({"EDGES": "0"}, "EDGES=0: expected a number from 1 to 16"),
         ({"EDGES": "many"}, "EDGES=many: expected a number from 1 to 16"),
         ({"PORT": "70000"}, "PORT=70000: expected a number from 1 to 65535"),
         ({"PORT": "5000", "NATS_PORT": "5000"}, "would both listen on port 5000"),
     ],
 )
-def test_up_refuses_nonsense(tmp_path: Path, variables: dict[str, str], expected: str) -> None:
-    done = Checkout(tmp_path / "other", edges=1).make("up", **variables)
-    assert done.returncode != 0
-    assert expected in done.stderr
+def test_up_refuses_nonsense(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    variables: dict[str, str],
+    expected: str,
+) -> None:
+    monkeypatch.setattr(local, "Folders", lambda: Folders(tmp_path))
+    assert local.main(["up"], variables) == 1
+    assert expected in capsys.readouterr().err
 
 
 def test_service_that_does_not_start_shows_its_last_words_and_nothing_stays(tmp_path: Path) -> None:
@@ -248,32 +260,27 @@ def test_mistake_in_the_configuration_is_reported_before_anything_starts(tmp_pat
     assert broken.running() == []
 
 
-async def test_data_survives_a_restart(checkout: Checkout) -> None:
+async def test_down_drains_frees_every_port_and_may_be_repeated_and_the_data_survive(checkout: Checkout) -> None:
     fairlead = checkout.up()
     before = await fairlead.call("publish", channel="chat:kept", data="before")
     sessions = await fairlead.read("/users/alice/sessions")
 
-    assert checkout.make("down").returncode == 0
-    assert checkout.running() == []
-    fairlead = checkout.up()
+    first, second = checkout.make("down"), checkout.make("down")
 
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert first.stdout.index("edge-1") < first.stdout.index("traefik") < first.stdout.index("nats")
+    assert "killed" not in first.stdout
+    assert checkout.running() == []
+    for port in checkout.ports.values():
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", port)) != 0
+    assert (second.returncode, second.stdout.strip()) == (0, "nothing is running (make up starts it)")
+
+    fairlead = checkout.up()
     after = await fairlead.call("publish", channel="chat:kept", data="after")
     assert (after["epoch"], after["offset"] > before["offset"]) == (before["epoch"], True)
     kept = await fairlead.read("/users/alice/sessions")
     assert [one["id"] for one in kept["sessions"]] == [one["id"] for one in sessions["sessions"]] != []
-
-
-def test_down_after_a_crash_of_supervisord_leaves_nothing_running(checkout: Checkout) -> None:
-    checkout.up()
-    daemon = checkout.supervisord()
-    daemon.kill()
-    daemon.wait(timeout=10)
-    assert "edge-1" in checkout.running()
-
-    done = checkout.make("down")
-
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert checkout.running() == []
 
 
 def test_up_after_a_crash_of_supervisord_clears_what_it_left(checkout: Checkout) -> None:
@@ -289,16 +296,14 @@ def test_up_after_a_crash_of_supervisord_clears_what_it_left(checkout: Checkout)
     wait_until(lambda: checkout.running().count("edge-1") == 1, "one edge-1 runs")
 
 
-def test_down_drains_frees_every_port_and_may_be_repeated(checkout: Checkout) -> None:
+def test_down_after_a_crash_of_supervisord_leaves_nothing_running(checkout: Checkout) -> None:
     checkout.up()
+    daemon = checkout.supervisord()
+    daemon.kill()
+    daemon.wait(timeout=10)
+    assert "edge-1" in checkout.running()
 
-    first, second = checkout.make("down"), checkout.make("down")
+    done = checkout.make("down")
 
-    assert first.returncode == 0, first.stdout + first.stderr
-    assert first.stdout.index("edge-1") < first.stdout.index("traefik") < first.stdout.index("nats")
-    assert "killed" not in first.stdout
+    assert done.returncode == 0, done.stdout + done.stderr
     assert checkout.running() == []
-    for port in checkout.ports.values():
-        with socket.socket() as probe:
-            assert probe.connect_ex(("127.0.0.1", port)) != 0
-    assert (second.returncode, second.stdout.strip()) == (0, "nothing is running (make up starts it)")

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 _ANSWER_S = 12.0
-_PAUSE_S = 0.005
+PAUSE_S = 0.005
+"""Between two questions: an outage that is longer is seen by one who asks that often."""
 
 UPGRADE = {
     "Connection": "Upgrade",
@@ -60,13 +61,13 @@ def request(
 
 
 @asynccontextmanager
-async def recording(*recorders: StatusRecorder) -> AsyncIterator[None]:
+async def recording(*recorders: StatusRecorder, pause_s: float = PAUSE_S) -> AsyncIterator[None]:
     """Each recorder asks, one time after the other, until the end of the block."""
 
     async def ask_on(recorder: StatusRecorder) -> None:
         while True:
             await recorder.ask()
-            await asyncio.sleep(_PAUSE_S)
+            await asyncio.sleep(pause_s)
 
     tasks = [asyncio.ensure_future(ask_on(each)) for each in recorders]
     try:

@@ -31,6 +31,12 @@ def read(path: Path) -> Any:
     return yaml.safe_load(path.read_text())
 
 
+def rules_of(path: Path) -> Path:
+    """The file of rules that a file of tests is about."""
+    (named,) = read(path)["rule_files"]
+    return Path(path.parent, named).resolve()
+
+
 def rules() -> list[Rule]:
     """All of them, in the order of the files."""
     return [

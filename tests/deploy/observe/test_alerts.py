@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.deploy.observe.rules import OBSERVE, ROOT, RULES, TESTS, Rule, alerts, read
+from tests.deploy.observe.rules import ROOT, RULES, TESTS, Rule, alerts, read, rules_of
 
 ALERTS = alerts()
 GUIDE = (ROOT / "docs/operations.md").read_text()
@@ -50,7 +50,8 @@ def test_the_guide_has_no_section_about_an_alert_that_is_gone() -> None:
 @pytest.mark.parametrize("path", RULES, ids=lambda path: path.stem)
 def test_each_alert_has_a_test_that_makes_it_fire_and_then_fall_silent(path) -> None:
     named = {one["alert"] for group in read(path)["groups"] for one in group["rules"] if "alert" in one}
-    checks = [check for one in read(OBSERVE / "tests" / path.name)["tests"] for check in one["alert_rule_test"]]
+    files = [read(file) for file in TESTS if rules_of(file) == path]
+    checks = [check for file in files for one in file["tests"] for check in one["alert_rule_test"]]
     for name in named:
         own = sorted(
             (seconds(str(one["eval_time"])), bool(one["exp_alerts"])) for one in checks if one["alertname"] == name
@@ -59,5 +60,6 @@ def test_each_alert_has_a_test_that_makes_it_fire_and_then_fall_silent(path) -> 
         assert True in fires and not fires[-1], f"{name}: it must fire, and be silent at the end"
 
 
-def test_each_file_of_tests_is_about_a_file_of_rules() -> None:
-    assert [path.name for path in TESTS] == [path.name for path in RULES]
+def test_each_file_of_tests_is_about_a_file_of_rules_and_named_like_it() -> None:
+    assert {rules_of(path) for path in TESTS} == set(RULES)
+    assert all(path.stem.startswith(rules_of(path).stem) for path in TESTS)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.observe.rules import OBSERVE, RULES, TESTS, observer, promtool, read, rules
+from tests.deploy.observe.rules import OBSERVE, RULES, TESTS, observer, promtool, read, rules, rules_of
 
 pytestmark = [pytest.mark.observe, pytest.mark.timeout(180)]
 
@@ -38,7 +38,7 @@ def test_each_alert_fires_for_its_cause_and_falls_silent_after(path) -> None:
     promtool("test", "rules", str(path))
 
 
-def seen_by_two(path: Path, rules: Path) -> dict[str, Any]:
+def seen_by_two(path: Path) -> dict[str, Any]:
     """A file's tests about the cluster, with a second metrics service, which says the same. An alert about the service
     itself is there for both of them."""
     tests: dict[str, Any] = yaml.load(path.read_text(), yaml.BaseLoader)  # others take 0x60 for a number
@@ -57,11 +57,11 @@ def seen_by_two(path: Path, rules: Path) -> dict[str, Any]:
                 for name in ("summary", "description"):
                     other["exp_annotations"][name] = re.sub(r"\bmetrics\b", "metrics-2", alert["exp_annotations"][name])
                 check["exp_alerts"].append(other)
-    return tests | {"rule_files": [str(rules)], "tests": of_cluster}
+    return tests | {"rule_files": [str(rules_of(path))], "tests": of_cluster}
 
 
 @pytest.mark.parametrize("path", [path for path in TESTS if _CLUSTER in path.read_text()], ids=lambda path: path.stem)
 def test_what_two_metrics_services_say_of_the_cluster_is_one_alert(path: Path, tmp_path: Path) -> None:
     both = tmp_path / path.name
-    both.write_text(yaml.safe_dump(seen_by_two(path, OBSERVE / "rules" / path.name)))
+    both.write_text(yaml.safe_dump(seen_by_two(path)))
     promtool("test", "rules", str(both))
