@@ -1,4 +1,4 @@
-"""Ten thousand open channels on one edge, on a NATS that is killed."""
+"""Three thousand open channels on one edge, on a NATS that is killed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from tests.support.namespaces import NAMESPACES, rules_of
 
 pytestmark = pytest.mark.integration
 
-CHANNELS = [f"news:{number}" for number in range(10_000)]
+CHANNELS = [f"news:{number}" for number in range(3_000)]
+PARTITIONS = 2  # each of the streams has more of them than NATS takes in one question (1,024)
 AT_ONCE = 100
 
 
@@ -33,7 +34,7 @@ async def node_on(url: str, name: str) -> AsyncIterator[tuple[Node, NatsBroker, 
     """The channels of an edge on a real NATS, all else in memory."""
     tally = Tally()
     link = NatsLink(NatsSettings(url=url), name, lambda: broker.on_link(True), lambda: broker.on_link(False))
-    broker = NatsBroker(link, NAMESPACES.history_classes(), 4, name, AT_ONCE)
+    broker = NatsBroker(link, NAMESPACES.history_classes(), PARTITIONS, name, AT_ONCE)
     cluster = Cluster(lambda: 0.0, name)
     node = Node(broker, MemoryJoinLeave([]), MemoryPeers({}, cluster), cluster, tally)
     await link.open()
@@ -56,7 +57,7 @@ async def for_all(work: Callable[[str], Awaitable[object]]) -> None:
     await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
 
 
-async def test_all_of_ten_thousand_channels_get_everything_once_when_nats_is_killed(nats_server):
+async def test_all_of_three_thousand_channels_get_everything_once_when_nats_is_killed(nats_server):
     subscribers = {channel: FakeSubscriber() for channel in CHANNELS}
     async with (
         node_on(nats_server.url, "a") as (node, broker, tally),
