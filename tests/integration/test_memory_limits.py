@@ -84,12 +84,13 @@ async def test_above_the_soft_limit_it_is_not_ready_while_another_edge_has_room(
         async with AsyncExitStack() as fillers:
             for name in range(6):
                 client = await fillers.enter_async_context(connected(edge, f"filler-{name}"))
-                channels = [f"big:{name}-{number}" for number in range(120)]
-                for channel in channels:
-                    await client.subscribe(channel)
-                for channel in channels:
-                    await api(edge, "publish", {"channel": channel, "data": LARGE})
-                    await client.publications(channel, 1)
+                for part in range(30):
+                    channels = [f"big:{name}-{part}-{number}" for number in range(4)]
+                    for channel in channels:
+                        await client.subscribe(channel)
+                    await api(edge, "broadcast", {"channels": channels, "data": LARGE})
+                    for _ in channels:
+                        assert (await client.message())["push"]["pub"]["data"] == LARGE
             await eventually(lambda: above_the_soft_limit(edge))
             assert await readiness(edge) == "ready\n", "there is no other edge"
             other = await start_edge(services, nats_server, "edge-b").ready()

@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 pytestmark = [pytest.mark.integration, pytest.mark.native, pytest.mark.timeout(240)]
 
 CHANNELS = ("big:a", "big:b", "big:c", "big:d")  # in both streams of the namespace
-MANY = 20
+MANY = 10
+PAUSE_S = 0.1  # of each of the eight publishers
 
 TOML = """
 [channel]
@@ -60,7 +61,7 @@ class Publisher:
                     await asyncio.sleep(0.05)  # as a backend does that tries again
                 self.stored.append(data)
                 self.at.append(asyncio.get_running_loop().time())
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(PAUSE_S)
 
     async def _publish(self, http: httpx.AsyncClient, data: str) -> bool:
         body = {"channel": self.channel, "data": data, "idempotency_key": data}

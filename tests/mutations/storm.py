@@ -60,7 +60,7 @@ allow_publish_for_client = true
 )
 """What the edges are configured with. Limits are off: all texts come from a few clients."""
 
-BATCH: Final = 1000
+BATCH: Final = 400
 REFUSED: Final = 10
 """Texts of each batch that are not JSON and that a JSON client sends all the same."""
 PATIENCE_S: Final = 60.0
