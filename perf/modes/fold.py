@@ -64,6 +64,7 @@ class FoldFigures(Figures):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--events", type=int, default=300_000, help="events in the log (%(default)s)")
+    parser.add_argument("--batch", type=int, default=200, help="events in one message of the log (%(default)s)")
     parser.add_argument("--bound", type=float, default=0.0, help="least events a second; 0 for none (%(default)s)")
     parser.add_argument("--share-cores", action="store_true", help="no process has a core to itself")
     runner.add_arguments(parser)
@@ -72,6 +73,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 async def run(arguments: argparse.Namespace, settings: PerfSettings) -> int:
     if not 1_000 <= arguments.events <= 5_000_000:
         raise Refusal("--events is 1000 to 5000000")
+    if not 1 <= arguments.batch <= 1_000:
+        raise Refusal("--batch is 1 to 1000")
     figures = await runner.measured(arguments, FOLDED_WITHIN_S + 120, measure, 0)
     return int(figures is None or figures.events_a_second < arguments.bound)
 
@@ -79,7 +82,7 @@ async def run(arguments: argparse.Namespace, settings: PerfSettings) -> int:
 async def measure(arguments: argparse.Namespace, shown: Bar) -> FoldFigures:
     async with running_stack() as stack, running_postgres() as database:
         shown.phase("filling")
-        events = await fill_log(stack, session_facts.batches(arguments.events))
+        events = await fill_log(stack, session_facts.batches(arguments.events, arguments.batch))
         if not arguments.share_cores:
             _spread(stack, database)
         shown.phase("folding")

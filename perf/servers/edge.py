@@ -123,7 +123,7 @@ async def running_edge(
     python = sys.executable if checkout is None else str(checkout / ".venv/bin/python")
     program = Program("the edge", (python, "-m", "services.edge"), variables, folder=checkout)
     with tempfile.TemporaryDirectory(prefix="fairlead-perf-") as folder:
-        process = Process(program, Path(folder) / "edge.log", environ=environ)
+        process = Process(program, Path(folder) / "edge.log", environ=environ, popen=processes.popen)
         process.start()
         try:
             yield OwnEdge(process, name, port)

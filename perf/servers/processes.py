@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import subprocess
+from collections.abc import AsyncIterator, Callable
 
-from deploy.processes.process import Process, ProcessError
+from deploy.processes.process import Process, ProcessError, Started
 from deploy.processes.readiness import Check
 from perf.errors import Refusal
 
 READY_WITHIN_S = 20.0
 POLL_S = 0.02
+
+popen: Callable[..., Started] = subprocess.Popen
+"""What starts edges and sessions services. The tests have something here that is faster."""
 
 
 @contextlib.asynccontextmanager

@@ -88,7 +88,7 @@ async def running_sessions(
         config = Path(folder) / "fairlead.toml"
         config.write_text(toml)
         environ["FAIRLEAD_CONFIG"] = str(config)
-        service = Process(program, Path(folder) / "sessions.log", environ=environ)
+        service = Process(program, Path(folder) / "sessions.log", environ=environ, popen=processes.popen)
         async with processes.running(service, STOP_WITHIN_S):
             await processes.ready(service, lambda: http_status(port, path="/metrics") is not None)
             yield OwnSessions(service, port)

@@ -1,4 +1,4 @@
-"""The examples, run as their readers run them."""
+"""The examples, and the README's first app, run as their readers run them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from deploy.processes.ports import free_port
 from tests.docs.conftest import Stack
+from tests.docs.readme import block
 from tests.support.edges import API_KEY, SECRET, token, wire_client
 from tests.support.processes import ServiceProcess, Services
 from tests.support.servers import NatsServer
@@ -117,6 +118,41 @@ async def test_a_backend_publishes_into_the_stack_of_its_checkout_unless_it_name
     half = await outcome_of(stack.root, "docs/examples/publish.py", f"http://127.0.0.1:{stack.fairlead.port}")
     assert half.returncode != 0 and "both of its addresses" in half.stderr
     assert half.stdout == "", "nothing was published"
+
+
+@pytest.mark.stack
+@pytest.mark.timeout(180)
+async def test_the_python_app_of_the_readme_prints_what_it_publishes_and_what_a_backend_does(stack, tmp_path):
+    app = tmp_path / "app.py"
+    app.write_text(block("python", stack.address))
+    environ = {**os.environ, "FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY": stack.fairlead.token_key}
+    process = await asyncio.create_subprocess_exec(sys.executable, app, env=environ, stdout=asyncio.subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(ANSWER_S):
+            assert re.fullmatch(rb"\d+ alice {'text': 'hello'}\n", await process.stdout.readline())
+            await stack.fairlead.call("publish", channel="chat:lobby", data={"text": "hi"})
+            assert re.fullmatch(rb"\d+ a backend {'text': 'hi'}\n", await process.stdout.readline())
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+@pytest.mark.stack
+@pytest.mark.timeout(180)
+async def test_the_python_app_of_the_readme_prints_why_it_was_turned_away(stack, tmp_path):
+    app = tmp_path / "app.py"
+    app.write_text(block("python", stack.address))
+    environ = {**os.environ, "FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY": "another secret than that of the edges"}
+    process = await asyncio.create_subprocess_exec(sys.executable, app, env=environ, stdout=asyncio.subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(ANSWER_S):
+            assert await process.stdout.readline() == b"disconnected: 3500 invalid token\n"
+    finally:
+        with suppress(ProcessLookupError):
+            process.terminate()
+        await process.wait()
 
 
 @pytest.mark.integration

@@ -1,4 +1,4 @@
-"""Runs `python -m perf` as its users do."""
+"""Runs `python -m perf` as its users do, but for the start of its process and of the services: see `by_fork`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Outcome:
 async def perf(folder: Path, *arguments: str, variables: Mapping[str, str] | None = None) -> Outcome:
     """Runs it in `folder`, with none of the caller's FAIRLEAD_* variables."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("FAIRLEAD_")}
-    command = (sys.executable, "-m", "perf", *arguments, "--json", "out/report.json")
+    command = (sys.executable, "-m", "tests.perf.by_fork", *arguments, "--json", "out/report.json")
     with (folder / "perf.log").open("wb") as output:
         started = forks.popen(
             command,

@@ -88,7 +88,7 @@ class Talk:
             what = {"channel": CHANNEL, "data": number, "idempotency_key": str(number)}
             await eventually(functools.partial(client.rpc, "fairlead.publish", what), within_s=30)
             self.published.add(number)
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.15)
 
 
 async def test_edges_come_and_drain_under_clients_that_talk_all_the_time(checkout: Checkout) -> None:

@@ -237,7 +237,7 @@ def test_up_refuses_nonsense(
 
 def test_service_that_does_not_start_shows_its_last_words_and_nothing_stays(tmp_path: Path) -> None:
     broken = Checkout(tmp_path / "broken", edges=1)
-    (broken.root / "services" / "metrics" / "app.py").write_text("raise SystemExit('the last words')")
+    (broken.root / "services" / "metrics" / "__main__.py").write_text("raise SystemExit('the last words')")
 
     done = broken.make("up")
 

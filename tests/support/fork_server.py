@@ -15,26 +15,33 @@ import runpy
 import signal
 import socket
 import sys
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, Final, NoReturn
 
 REQUEST_BYTES: Final = 200_000
-_LOADED_LATE: Final = ("uvicorn.lifespan.on", "uvicorn.protocols.http.httptools_impl", "uvloop")
-_MODES: Final = ("connect", "observed", "comeback", "budget", "queries")
-"""Of perf: they load what nearly all of its modes need."""
+
+_SERVES: Final = ("uvicorn.lifespan.on", "uvicorn.protocols.http.httptools_impl", "uvloop")
+_EDGE: Final = ("services.edge.__main__", "services.edge.app", *_SERVES)
+_SESSIONS: Final = ("services.sessions.__main__", "services.sessions.app", *_SERVES)
+_MODES: Final = ("connect", "observed", "comeback", "budget", "queries")  # load what nearly all modes need
+PROGRAMS: Final[dict[str, Sequence[str]]] = {
+    "services.edge": _EDGE,
+    "services.sessions": _SESSIONS,
+    "services.metrics": ("services.metrics.__main__", "services.metrics.app", *_SERVES),
+    "tests.perf.by_fork": (*_EDGE, *_SESSIONS, "perf.__main__", *(f"perf.modes.{mode}" for mode in _MODES)),
+}
+"""Program -> the modules that are loaded for it."""
 
 
-def _load(program: str) -> None:
-    if program == "perf":
-        parts: Iterable[str] = (f"perf.modes.{mode}" for mode in _MODES)
-    else:
-        parts = (f"{program}.app", *_LOADED_LATE)
-        # As `launch._before_imports` does: what a service keeps out is not loaded here either.
-        launch = importlib.import_module("services.chassis.process.launch")
-        launch._before_imports()
-    for module in (f"{program}.__main__", *parts):
+def _load(modules: Sequence[str]) -> None:
+    # As `launch._before_imports` does: what a service keeps out is not loaded here either.
+    launch = importlib.import_module("services.chassis.process.launch")
+    launch._before_imports()
+    for module in modules:
         importlib.import_module(module)
-    del sys.modules[f"{program}.__main__"]  # each fork runs it
+    for module in modules:
+        if module.endswith(".__main__"):
+            del sys.modules[module]  # each fork runs it
     gc.collect()
     gc.freeze()  # a collection in a fork would copy the pages of all that is loaded
 
@@ -55,8 +62,8 @@ def _become(request: dict[str, Any], outputs: list[int], control: socket.socket)
     sys.argv[1:] = request["arguments"]
 
 
-def _serve(control: socket.socket) -> None:
-    """Answers requests until the tests end; returns in the forks only."""
+def _serve(control: socket.socket) -> str:
+    """Answers requests until the tests end; returns in the forks only: the program to run."""
     running: set[int] = set()
     while True:
         packet, descriptors, _, _ = socket.recv_fds(control, REQUEST_BYTES, 2)
@@ -73,7 +80,7 @@ def _serve(control: socket.socket) -> None:
         pid = os.fork()
         if pid == 0:
             _become(request, descriptors, control)
-            return
+            return str(request["program"])
         for descriptor in descriptors:
             os.close(descriptor)
         running.add(pid)
@@ -82,12 +89,12 @@ def _serve(control: socket.socket) -> None:
         os.close(handle)
 
 
-def main() -> None:
-    program, descriptor = sys.argv[1], int(sys.argv[2])
-    _load(program)
-    _serve(socket.socket(fileno=descriptor))
-    runpy.run_module(program, run_name="__main__", alter_sys=True)
+def run(control: socket.socket) -> NoReturn:
+    """Serves, and is one of the programs in each fork."""
+    runpy.run_module(_serve(control), run_name="__main__", alter_sys=True)
+    sys.exit()
 
 
 if __name__ == "__main__":
-    main()
+    _load(PROGRAMS[sys.argv[1]])
+    run(socket.socket(fileno=int(sys.argv[2])))

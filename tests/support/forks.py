@@ -1,4 +1,4 @@
-"""Starts services, and perf, by fork of a process that has their modules loaded (`fork_server`), in place of
+"""Starts our programs by fork of a process that has their modules loaded (`fork_server`), in place of
 `subprocess.Popen`.
 
 The processes are those of an ordinary start but for that: their own environment, folder, output, signals and exit code.
@@ -18,15 +18,15 @@ import sys
 import tempfile
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
 from deploy.processes.process import Started
-from tests.support.fork_server import REQUEST_BYTES
+from tests.support import fork_server
+from tests.support.fork_server import PROGRAMS, REQUEST_BYTES
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
-_PROGRAMS: Final = ("services.edge", "services.sessions", "services.metrics", "perf")
 _servers: dict[str, _ForkServer] = {}
 _lock: Final = threading.Lock()
 
@@ -41,7 +41,7 @@ def popen(
     cwd: Path | None = None,
     start_new_session: bool = False,
 ) -> Started:
-    """Starts `python -m services.NAME ...` and `python -m perf ...` by fork, all else as `subprocess.Popen` does."""
+    """Starts `python -m PROGRAM ...` by fork, for each of PROGRAMS, and anything else as `subprocess.Popen` does."""
     program = _program_of(command)
     if program is None or isinstance(stdout, int) or isinstance(stderr, int):
         return subprocess.Popen(
@@ -56,8 +56,9 @@ def popen(
     with _lock:
         server = _servers.get(program)
         if server is None:
-            server = _servers[program] = _ForkServer(program)
+            server = _servers[program] = _started(program)
     request = {
+        "program": program,
         "arguments": list(command[3:]),
         "environ": dict(env),
         "folder": None if cwd is None else str(cwd),
@@ -83,23 +84,42 @@ def run(command: Sequence[str], *, env: Mapping[str, str], timeout: float) -> su
 def _program_of(command: Sequence[str]) -> str | None:
     if not hasattr(os, "pidfd_open") or len(command) < 3 or list(command[:2]) != [sys.executable, "-m"]:
         return None
-    return command[2] if command[2] in _PROGRAMS else None
+    return command[2] if command[2] in PROGRAMS else None
+
+
+def serve_by_this_process(*programs: str) -> None:
+    """In a process that is such a fork itself and has only begun: a fork of it starts these programs from now on, with
+    what it has loaded."""
+    control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid = os.fork()
+    if pid == 0:
+        control.close()
+        fork_server.run(theirs)
+    theirs.close()
+    _servers.update(dict.fromkeys(programs, _ForkServer(control, lambda: os.waitpid(pid, 0))))
+
+
+def _started(program: str) -> _ForkServer:
+    control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        command = [sys.executable, "-m", "tests.support.fork_server", program, str(theirs.fileno())]
+        process = subprocess.Popen(
+            command,
+            cwd=_ROOT,
+            env={name: value for name, value in os.environ.items() if not name.startswith("FAIRLEAD_")},
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,  # Ctrl-C ends the tests, which then end their services
+        )
+    return _ForkServer(control, process.wait)
 
 
 class _ForkServer:
-    def __init__(self, program: str) -> None:
+    """`wait` waits for the end of its process."""
+
+    def __init__(self, control: socket.socket, wait: Callable[[], object]) -> None:
         self._lock = threading.Lock()
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            command = [sys.executable, "-m", "tests.support.fork_server", program, str(theirs.fileno())]
-            self._process = subprocess.Popen(
-                command,
-                cwd=_ROOT,
-                env={name: value for name, value in os.environ.items() if not name.startswith("FAIRLEAD_")},
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,  # Ctrl-C ends the tests, which then end their services
-            )
+        self._control, self._wait = control, wait
         atexit.register(self._end)
 
     def fork(self, request: dict[str, Any], outputs: Sequence[int]) -> _Fork:
@@ -114,13 +134,14 @@ class _ForkServer:
             self._control.send(json.dumps({"reap": pid}).encode())
             return self._number(self._control.recv(REQUEST_BYTES))
 
-    def _number(self, answer: bytes) -> int:
-        assert answer, f"the fork server ended with exit code {self._process.poll()}"
+    @staticmethod
+    def _number(answer: bytes) -> int:
+        assert answer, "the fork server has ended"
         return int(answer)
 
     def _end(self) -> None:
         self._control.close()
-        self._process.wait()
+        self._wait()
 
 
 class _Fork:

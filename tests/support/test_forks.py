@@ -122,7 +122,8 @@ def test_what_is_no_service_is_started_as_ever(tmp_path):
 
 
 def test_perf_says_and_returns_what_it_does_when_started_by_the_interpreter():
-    command = [sys.executable, "-m", "perf", "fanout", "--size", "1"]
+    arguments = ("fanout", "--size", "1")
+    command = [sys.executable, "-m", "perf", *arguments]
     started = subprocess.run(command, env=environ(), capture_output=True, text=True, timeout=WITHIN_S)
-    forked = forks.run(command, env=environ(), timeout=WITHIN_S)
+    forked = forks.run([sys.executable, "-m", "tests.perf.by_fork", *arguments], env=environ(), timeout=WITHIN_S)
     assert (forked.returncode, forked.stdout, forked.stderr) == (2, started.stdout, started.stderr)

@@ -1,18 +1,28 @@
-"""The chat page in a real browser: people talk through two edges, one edge is killed, and nothing is lost."""
+"""The pages of the README and of the chat in a real browser: people talk through two edges, one edge is killed, and
+nothing is lost.
+"""
 
 from __future__ import annotations
 
 import functools
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
 
 import httpx
 import pytest
 from playwright.async_api import Browser, Page
 
 from deploy.processes.ports import free_port
-from tests.docs.conftest import Stack
+from tests.docs.conftest import SDK, Stack
+from tests.docs.readme import block
+from tests.stack.checkout import ROOT
+from tests.support.edges import token
 from tests.support.eventually import eventually, wait_until
 from tests.support.plain_http import http_client
 
@@ -186,3 +196,51 @@ async def test_a_name_is_needed_and_only_the_page_itself_gets_tokens(site):
         good = await http.get(f"{site}/token?user=alice")
         assert good.status_code == 200 and good.json()["token"].count(".") == 2
         assert "access-control-allow-origin" not in good.headers
+
+
+async def test_the_page_of_the_readme_shows_what_its_user_writes(stack: Stack, tmp_path: Path, browser: Browser):
+    (tmp_path / "index.html").write_text(block("html", stack.address))
+    sdk = tmp_path / SDK
+    sdk.parent.mkdir(parents=True)
+    shutil.copy(ROOT / "tests/js" / SDK, sdk)
+    page = await browser.new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    with served(tmp_path) as site:
+        await page.goto(f"{site}/#{token('bob', stack.fairlead.token_key)}")
+        await eventually(functools.partial(shows, page, "connected"))
+        await page.get_by_placeholder("Say something").fill("hello from the page")
+        await page.get_by_role("button", name="Send").click()
+        await eventually(functools.partial(shows, page, "bob: hello from the page"))
+        await stack.fairlead.call("publish", channel="chat:lobby", data={"number": 7})
+        await eventually(functools.partial(shows, page, 'a backend: {"number":7}'))
+        await page.evaluate("lobby.unsubscribe()")
+        await page.get_by_placeholder("Say something").fill("nobody takes this")
+        await page.get_by_role("button", name="Send").click()
+        await eventually(functools.partial(shows_beginning, page, "not sent: "))
+    assert complaints == []
+
+
+async def shows(page: Page, text: str) -> bool:
+    return text in await page.locator("li").all_text_contents()
+
+
+async def shows_beginning(page: Page, text: str) -> bool:
+    return any(line.startswith(text) for line in await page.locator("li").all_text_contents())
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a folder, as `python -m http.server` serves it."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=folder)) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *arguments: object) -> None: ...
