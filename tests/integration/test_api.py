@@ -11,7 +11,7 @@ from tests.support.edges import API_KEY, api, connected, start_edge, wire_client
 from tests.support.eventually import eventually
 from tests.support.plain_http import http_client
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.once]
 
 
 async def test_a_backend_publishes_to_subscribers_of_every_edge(shared_pair, x):

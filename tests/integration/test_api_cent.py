@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.edges import API_KEY, connected, in_seconds, wire_client
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.once]
 
 Call = Callable[[str, Any], Any]
 

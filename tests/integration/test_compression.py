@@ -12,7 +12,7 @@ from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFact
 
 from tests.support.edges import ANSWER_S, WireClient, connected, start_edge
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.once]
 
 LONG = {"text": "again and " * 500}
 

@@ -13,7 +13,7 @@ from tests.support.edges import api, connected, start_edge, token, wire_client
 from tests.support.eventually import eventually
 from tests.support.processes import ServiceProcess
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.once]
 
 LOGGED = {
     "FAIRLEAD_LOG_CONNECTIONS": "true",

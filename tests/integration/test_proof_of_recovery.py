@@ -9,80 +9,13 @@ import pytest
 from nats.js import JetStreamManager
 
 from proto import subjects
-from tests.support.edges import FAST_GOODBYE, SECRET, api, connected
+from tests.support.edges import api, connected
 from tests.support.eventually import eventually
 from tests.support.links import linked
-from tests.support.processes import ServiceProcess, Services
-from tests.support.servers import NatsServer
+from tests.support.processes import ServiceProcess
+from tests.support.recovery import TOML, edge_of, expired, position, publish, recovered
 
-pytestmark = pytest.mark.integration
-
-KEY = "an-api-key-of-the-tests"
-TOML = """
-[channel]
-history_partitions = 1
-[[channel.namespaces]]
-name = "chat"
-history_size = {size}
-history_ttl = "{ttl}"
-force_recovery = true
-allow_subscribe_for_client = true
-"""
-
-
-async def edge_of(
-    services: Services, nats: NatsServer, name: str, size: int = 10, ttl: str = "1h", toml: str = ""
-) -> ServiceProcess:
-    settings = {
-        "FAIRLEAD_NATS_URL": nats.url,
-        "FAIRLEAD_EDGE_NAME": name,
-        "FAIRLEAD_CLIENT_TOKEN_HMAC_SECRET_KEY": SECRET,
-        "FAIRLEAD_HTTP_API_KEY": KEY,
-        **FAST_GOODBYE,
-    }
-    edge = await services.start("edge", settings, toml or TOML.format(size=size, ttl=ttl), name).ready()
-    async with linked(nats.url) as link:
-        await eventually(lambda: _indexes(link.stream_manager()))
-    return edge
-
-
-async def _indexes(manager: JetStreamManager) -> bool:
-    """Whether the log has an index that has begun: it begins within a second of the first start of an edge."""
-    streams = await manager.streams_info()
-    return any(str(each.config.name).startswith("IDX_") and each.state.messages > 1 for each in streams)
-
-
-async def publish(edge: ServiceProcess, channel: str, *values: Any) -> int:
-    """Publishes one after the other; the offset of the last one."""
-    for value in values:
-        reply = await api(edge, "publish", {"channel": channel, "data": value}, KEY)
-    offset: int = reply.json()["result"]["offset"]
-    return offset
-
-
-async def position(edge: ServiceProcess, channel: str) -> dict[str, Any]:
-    """Where a client that subscribes to the channel stands."""
-    async with connected(edge) as client:
-        result = await client.subscribe(channel)
-        return {"epoch": result["epoch"], "offset": result.get("offset", 0)}
-
-
-async def recovered(edge: ServiceProcess, channel: str, since: dict[str, Any]) -> list[Any] | None:
-    """The data of what a client gets that comes back to the channel; None if it is told that something is missing."""
-    async with connected(edge) as client:
-        result = await client.subscribe(channel, recover=True, **since)
-        return [pub["data"] for pub in result.get("publications", [])] if result.get("recovered") else None
-
-
-async def expired(edge: ServiceProcess, channel: str) -> None:
-    """Waits until nothing of the channel is retained."""
-
-    async def retained() -> bool:
-        reply = await api(edge, "history", {"channel": channel, "limit": -1}, KEY)
-        return bool(reply.json()["result"]["publications"])
-
-    while await retained():
-        pass
+pytestmark = [pytest.mark.integration, pytest.mark.once]
 
 
 async def test_quiet_channels_are_recovered_on_an_edge_that_never_saw_them(services, nats_server):
@@ -100,22 +33,6 @@ async def test_quiet_channels_are_recovered_on_an_edge_that_never_saw_them(servi
     for edge in (b, a):
         for channel, since in positions.items():
             assert await recovered(edge, channel, since) == [], channel
-
-
-async def test_quiet_channels_are_recovered_after_a_restart_of_everything(services, nats_server):
-    """Its epoch has ended then; its index goes on."""
-    a = await edge_of(services, nats_server, "edge-a", ttl="1s")
-    await publish(a, "chat:quiet", "seen")
-    since = await position(a, "chat:quiet")
-    await expired(a, "chat:quiet")
-    await publish(a, "chat:busy", *range(5))
-    assert await a.stop() == 0
-    nats_server.stop()
-    nats_server.start()
-    for name in ("edge-b", "edge-c"):
-        edge = await edge_of(services, nats_server, name, ttl="1s")
-        assert await recovered(edge, "chat:quiet", since) == []
-    assert await recovered(edge, "chat:quiet", {**since, "offset": since["offset"] - 1}) is None
 
 
 async def test_what_came_and_expired_meanwhile_is_missing_on_every_edge(services, nats_server):
@@ -247,7 +164,7 @@ async def test_a_history_that_is_removed_twice_is_removed_once(services, nats_se
     offset = await publish(a, "chat:x", 1, 2)
     since = {**await position(a, "chat:x"), "offset": offset}
     for _ in range(2):
-        await api(a, "history_remove", {"channel": "chat:x"}, KEY)
+        await api(a, "history_remove", {"channel": "chat:x"})
     b = await edge_of(services, nats_server, "edge-b")
     for edge in (b, a):
         assert await recovered(edge, "chat:x", since) == []
@@ -287,23 +204,6 @@ async def test_the_index_is_made_again_when_it_was_deleted(services, nats_server
 
 async def _exists(manager: JetStreamManager, stream: str) -> bool:
     return stream in {each.config.name for each in await manager.streams_info()}
-
-
-async def test_the_index_goes_on_where_it_was_when_nats_was_killed(services, nats_server):
-    a = await edge_of(services, nats_server, "edge-a", ttl="2s")
-    await publish(a, "chat:x", *range(5))
-    since = await position(a, "chat:x")
-    nats_server.kill9()
-    nats_server.start()
-    await eventually(lambda: _publishes(a))
-    await expired(a, "chat:x")
-    b = await edge_of(services, nats_server, "edge-b", ttl="2s")
-    assert await recovered(b, "chat:x", since) == []
-    assert await recovered(b, "chat:x", {**since, "offset": since["offset"] - 1}) is None
-
-
-async def _publishes(edge: ServiceProcess) -> bool:
-    return "result" in (await api(edge, "publish", {"channel": "chat:other", "data": 1}, KEY)).json()
 
 
 @pytest.mark.parametrize("missed", [3, 2])

@@ -10,7 +10,7 @@ import pytest
 from tests.support.edges import WireClient, connected, start_edge, wire_client
 from tests.support.eventually import eventually
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("encoding")]
+pytestmark = [pytest.mark.integration, pytest.mark.once, pytest.mark.usefixtures("encoding")]
 
 
 async def publish(client: WireClient, channel: str, values: list[Any]) -> None:

@@ -6,12 +6,12 @@ import pytest
 from nats.js import JetStreamManager
 
 from proto import subjects
-from tests.integration.test_proof_of_recovery import KEY, TOML, edge_of, position, publish, recovered
 from tests.support.edges import api, connected
 from tests.support.eventually import eventually
 from tests.support.links import linked
 from tests.support.metrics import metric
 from tests.support.processes import ServiceProcess
+from tests.support.recovery import TOML, edge_of, position, publish, recovered
 
 pytestmark = pytest.mark.integration
 WHERE = subjects.log_address("chat", 1, "chat:x")
@@ -91,7 +91,7 @@ async def test_a_history_that_an_edge_removes_disturbs_no_ring_of_another_channe
         await publish(a, "chat:y", 1)
         before = await metric(a, "log_reads_total")
         for _ in range(3):
-            await api(a, "history_remove", {"channel": "chat:y"}, KEY)
+            await api(a, "history_remove", {"channel": "chat:y"})
             assert await recovered(a, "chat:x", since) == [0, 1, 2, 3, 4]
             await publish(a, "chat:y", 1)
         assert await metric(a, "log_reads_total") == before

@@ -14,7 +14,7 @@ from tests.support.eventually import eventually
 from tests.support.stock_clients import KINDS, data_of, events_of, receives, sees
 from tests.support.stock_errors import CommandFailed
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.once]
 
 
 async def order(edge, method, **call):

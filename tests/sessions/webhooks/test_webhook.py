@@ -20,7 +20,7 @@ from tests.support.plain_http import http_client
 from tests.support.processes import ServiceProcess, Services
 from tests.support.servers import NatsServer, Postgres
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.once]
 
 
 def now_ms() -> int:

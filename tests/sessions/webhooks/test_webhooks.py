@@ -17,7 +17,7 @@ from tests.support.plain_http import http_client
 from tests.support.processes import ServiceProcess, Services
 from tests.support.servers import NatsServer, Postgres
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.once]
 
 NEW_SECRET = "the-next-secret-of-the-tests"
 
