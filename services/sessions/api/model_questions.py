@@ -16,6 +16,7 @@ from services.sessions.api.model_views import (
     UsersView,
     by_day,
 )
+from services.sessions.api.paging import Paged
 from services.sessions.api.parameters import (
     DEFAULT_LIMIT,
     FROM,
@@ -26,18 +27,17 @@ from services.sessions.api.parameters import (
     BadParameter,
     Parameter,
     Values,
-    cursor,
     number,
     one_of,
     stored_text,
     user_id,
 )
-from services.sessions.api.questions import Question, next_page
+from services.sessions.api.questions import Question
 from services.sessions.queries.channels_postgres import MAX_HOURS, Channels
 from services.sessions.queries.drops_postgres import DropCounts, Drops
 from services.sessions.queries.edges_postgres import Edges
 from services.sessions.queries.periods import Period
-from services.sessions.queries.places import ChannelPlace, EdgePlace, RefusalPlace, UserPlace, cursor_of
+from services.sessions.queries.places import ChannelPlace, EdgePlace, RefusalPlace, UserPlace
 from services.sessions.queries.refusals_postgres import RefusalCounts
 from services.sessions.queries.subscribed_channels_postgres import SubscribedChannels
 from services.sessions.queries.timeline_postgres import Timelines
@@ -65,6 +65,11 @@ REFUSALS_BY: Final = _choice("by", "What refusals are counted by.", "action", "c
 GOODBYES: Final = _choice("goodbyes", "Whether to count ends that the client wanted, too.", "no", "yes")
 CODE: Final = Parameter("code", "Only ends with this close code.", {"type": "integer"}, number(0, 2**31 - 1))
 REFUSED_USER: Final = Parameter("user", "List only refusals of this user.", {"type": "string"}, user_id)
+
+USERS: Final = Paged("users", UserPlace)
+CHANNELS: Final = Paged("channels", ChannelPlace, described="; with `order=subscribers` only")
+REFUSALS: Final = Paged("refusals", RefusalPlace, (REFUSED_USER,))
+EDGES: Final = Paged("edges", EdgePlace)
 
 
 class ModelQuestions:
@@ -111,7 +116,7 @@ class ModelQuestions:
                 "users",
                 "/users",
                 "List users who were there in a period, those who came last first",
-                (*PERIOD, LIMIT, cursor(UserPlace)),
+                (*PERIOD, LIMIT, USERS.cursor),
                 UsersView,
                 self._seen,
                 period=DAY,
@@ -121,7 +126,7 @@ class ModelQuestions:
                 "channels",
                 "/channels",
                 "List the channels with the most subscribers",
-                (ORDER, *PERIOD, LIMIT, cursor(ChannelPlace, "; with `order=subscribers` only")),
+                (ORDER, *PERIOD, LIMIT, CHANNELS.cursor),
                 ChannelsView,
                 self._most_used,
                 period=DAY,
@@ -149,7 +154,7 @@ class ModelQuestions:
                 "refusals",
                 "/refusals",
                 "Count refusals, and list the latest",
-                (REFUSALS_BY, REFUSED_USER, *COUNTED_PERIOD, LIMIT, cursor(RefusalPlace)),
+                (REFUSALS_BY, REFUSED_USER, *COUNTED_PERIOD, LIMIT, REFUSALS.cursor),
                 RefusalsView,
                 self._refused,
                 period=DAY,
@@ -158,7 +163,7 @@ class ModelQuestions:
                 "edges",
                 "/edges",
                 "List runs of edges",
-                (*PERIOD, LIMIT, cursor(EdgePlace)),
+                (*PERIOD, LIMIT, EDGES.cursor),
                 EdgesView,
                 self._ran,
                 period=DAY,
@@ -180,8 +185,8 @@ class ModelQuestions:
 
     async def _seen(self, values: Values) -> UsersView:
         limit = _limit(values)
-        found = await self._users.seen(period_of(values), limit + 1, values.get("cursor"))
-        following = next_page(found, limit, lambda one: UserPlace(one.came_at, one.user))
+        found = await self._users.seen(period_of(values), limit + 1, USERS.after(values))
+        following = USERS.next_page(values, found, limit, lambda one: UserPlace(one.came_at, one.user))
         return UsersView(period=period_of(values), users=found[:limit], more=following is not None, next=following)
 
     async def _user(self, values: Values) -> KnownUser | None:
@@ -195,8 +200,8 @@ class ModelQuestions:
                 raise BadParameter("cursor", "expected no cursor with `order=peak`, whose list has no pages")
             hours, peaks = await self._channels.peaks(period, limit + 1)
             return ChannelsView(period=hours, channels=peaks[:limit], more=len(peaks) > limit, next=None)
-        found = await self._subscribed_channels.page(limit + 1, values.get("cursor"))
-        following = next_page(found, limit, lambda one: ChannelPlace(one.subscribers, one.channel))
+        found = await self._subscribed_channels.page(limit + 1, CHANNELS.after(values))
+        following = CHANNELS.next_page(values, found, limit, lambda one: ChannelPlace(one.subscribers, one.channel))
         return ChannelsView(period=None, channels=found[:limit], more=len(found) > limit, next=following)
 
     async def _curve(self, values: Values) -> CurveView | None:
@@ -218,16 +223,16 @@ class ModelQuestions:
 
     async def _refused(self, values: Values) -> RefusalsView:
         period, limit = period_of(values), _limit(values)
-        latest = await self._refusals.ones(period, limit, values.get("user"), values.get("cursor"))
+        latest = await self._refusals.ones(period, limit, values.get("user"), REFUSALS.after(values))
         counts = await self._refusals.ask(period, values.get("by", "action"))
-        following = None if latest.next is None else cursor_of(latest.next)
+        following = None if latest.next is None else REFUSALS.cursor_at(values, latest.next)
         return RefusalsView(counts=counts, latest=latest.rows, more=following is not None, next=following)
 
     async def _ran(self, values: Values) -> EdgesView:
         limit = _limit(values)
-        runs = await self._edges.during(period_of(values), limit + 1, values.get("cursor"))
+        runs = await self._edges.during(period_of(values), limit + 1, EDGES.after(values))
         edges = [EdgeView.of(run) for run in runs[:limit]]
-        following = next_page(runs, limit, lambda run: EdgePlace(run.began_at, run.instance))
+        following = EDGES.next_page(values, runs, limit, lambda run: EdgePlace(run.began_at, run.instance))
         return EdgesView(period=period_of(values), edges=edges, more=following is not None, next=following)
 
     async def _used(self, values: Values) -> Versions:

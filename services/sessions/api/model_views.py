@@ -11,8 +11,7 @@ from msgspec import Meta, Struct
 from services.sessions.queries.channels_postgres import ChannelHour, ChannelUse
 from services.sessions.queries.edges_postgres import EdgeRun, EdgeState
 from services.sessions.queries.periods import DAY_S, Period, floor
-from services.sessions.queries.places import Place, cursor_of
-from services.sessions.queries.presence_postgres import Present, PresentSession
+from services.sessions.queries.presence_postgres import PresentSession
 from services.sessions.queries.refusals_postgres import Refusals, RefusedClient
 from services.sessions.queries.timeline_postgres import ConnectionLife, SessionLife, Timeline
 from services.sessions.queries.users_postgres import SeenUser
@@ -54,13 +53,6 @@ class PresentView(Struct, kw_only=True):
     sessions: list[PresentSession]
     more: bool
     next: str | None
-
-    @classmethod
-    def of(cls, found: Present) -> PresentView:
-        """Those who were found."""
-        last = found.sessions[-1] if found.more else None
-        following = None if last is None else cursor_of(Place(last.opened_at, last.id))
-        return cls(at=found.at, sessions=found.sessions, more=found.more, next=following)
 
 
 class UsersView(Struct, kw_only=True):

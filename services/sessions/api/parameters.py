@@ -12,7 +12,6 @@ from typing import Any, Final, NamedTuple, get_args
 
 from services.sessions.api.views import SessionState
 from services.sessions.queries.periods import FIRST_DAY, LAST_DAY
-from services.sessions.queries.places import AnyPlace, Place, cursor_reader
 from services.sessions.values import identity, label, text
 
 MAX_VALUE: Final = 2048
@@ -201,13 +200,6 @@ LIMIT: Final = Parameter(
     number(1, MAX_LIMIT),
 )
 
-
-def cursor(shape: type[AnyPlace], when: str = "") -> Parameter:
-    """Where a page of a list begins, whose places have this shape."""
-    return Parameter("cursor", f"`next` of the previous page{when}.", _TEXT, cursor_reader(shape))
-
-
-CURSOR: Final = cursor(Place)
 FROM: Final = Parameter("from", "Only what happened at this time or later; of sessions: opened.", _TIME, moment)
 TO: Final = Parameter("to", "Only what happened before this time; of sessions: opened.", _TIME, moment)
 AT: Final = Parameter("at", "Only sessions that were connected at this time.", _TIME, moment)

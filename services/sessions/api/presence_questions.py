@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Final, get_args
 
 from services.sessions.api.model_views import PresentView
+from services.sessions.api.paging import Paged
 from services.sessions.api.parameters import (
     AT,
     CHANNEL,
@@ -21,8 +22,9 @@ from services.sessions.api.parameters import (
     Values,
     one_of,
 )
-from services.sessions.api.questions import PAGED, Question
+from services.sessions.api.questions import Question
 from services.sessions.queries.periods import Period
+from services.sessions.queries.places import Place
 from services.sessions.queries.presence_postgres import Presence
 from services.sessions.queries.present_counts_postgres import PresenceCounts, PresentBy, PresentCounts
 from services.sessions.queries.user_story_postgres import UserStories, UserStory
@@ -34,6 +36,7 @@ BY: Final = Parameter(
     {"type": "string", "enum": list(_WAYS), "default": "edge"},
     one_of(*_WAYS),
 )
+WHO: Final = Paged("who", Place, (USER, CHANNEL, EDGE))
 
 
 def _narrower(values: Values) -> str:
@@ -56,7 +59,7 @@ class PresenceQuestions:
                 "who",
                 "/who",
                 "List who was connected at a moment, by default now, where, and in which channels",
-                (AT, USER, CHANNEL, EDGE, *PAGED),
+                (AT, USER, CHANNEL, EDGE, LIMIT, WHO.cursor),
                 PresentView,
                 self._who,
                 narrower=_narrower,
@@ -87,7 +90,10 @@ class PresenceQuestions:
     async def _who(self, values: Values) -> PresentView:
         filters = {name: values.get(name) for name in ("user", "channel", "edge")}
         limit = values.get("limit", DEFAULT_LIMIT)
-        return PresentView.of(await self._presence.at(values["at"], limit, **filters, after=values.get("cursor")))
+        found = await self._presence.at(values["at"], limit, **filters, after=WHO.after(values))
+        last = found.sessions[-1] if found.more else None
+        following = None if last is None else WHO.cursor_at(values, Place(last.opened_at, last.id))
+        return PresentView(at=found.at, sessions=found.sessions, more=found.more, next=following)
 
     async def _counted(self, values: Values) -> PresentCounts:
         filters = {name: values.get(name) for name in ("channel", "edge")}

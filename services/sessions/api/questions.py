@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from msgspec import Struct
 
 from services.sessions.api.counts import GROUP, INTERVAL, CountsView, TooLong
 from services.sessions.api.filters import FILTERS, filters_of, narrower
+from services.sessions.api.paging import Paged
 from services.sessions.api.parameters import (
-    CURSOR,
     DEFAULT_LIMIT,
     ID,
     LIMIT,
@@ -24,7 +24,7 @@ from services.sessions.api.reader_postgres import SessionsReader
 from services.sessions.api.session_counts import SessionCounts
 from services.sessions.api.views import SessionDetail, SessionsPage
 from services.sessions.queries.periods import Period
-from services.sessions.queries.places import AnyPlace, Place, cursor_of
+from services.sessions.queries.places import Place
 
 
 def _shorter(values: Values) -> str:
@@ -55,7 +55,8 @@ def _narrower(values: Values) -> str:
     return narrower(filters_of(values))
 
 
-PAGED: Final = (LIMIT, CURSOR)
+SESSIONS: Final = Paged("sessions", Place, FILTERS)
+USER_SESSIONS: Final = Paged("user_sessions", Place, FILTERS)
 
 
 class SessionQuestions:
@@ -73,9 +74,9 @@ class SessionQuestions:
                 "sessions",
                 "/sessions",
                 "List sessions",
-                (*FILTERS, *PAGED),
+                (*FILTERS, LIMIT, SESSIONS.cursor),
                 SessionsPage,
-                self._page,
+                self._sessions,
                 narrower=_narrower,
             ),
             Question(
@@ -101,19 +102,24 @@ class SessionQuestions:
                 "user_sessions",
                 "/users/{user:text}/sessions",
                 "List the sessions of a user",
-                (USER_IN_PATH, *of_user, *PAGED),
+                (USER_IN_PATH, *of_user, LIMIT, USER_SESSIONS.cursor),
                 SessionsPage,
-                self._page,
+                self._of_user,
                 narrower=_narrower,
             ),
         )
 
-    async def _page(self, values: Values) -> SessionsPage:
+    async def _sessions(self, values: Values) -> SessionsPage:
+        return await self._page(SESSIONS, values)
+
+    async def _of_user(self, values: Values) -> SessionsPage:
+        return await self._page(USER_SESSIONS, values)
+
+    async def _page(self, pages: Paged[Place], values: Values) -> SessionsPage:
         limit: int = values.get("limit", DEFAULT_LIMIT)
-        rows = await self._reader.sessions(filters_of(values), limit + 1, values.get("cursor"))
-        return SessionsPage(
-            sessions=rows[:limit], next=next_page(rows, limit, lambda row: Place(row.opened_at, row.id))
-        )
+        rows = await self._reader.sessions(filters_of(values), limit + 1, pages.after(values))
+        following = pages.next_page(values, rows, limit, lambda row: Place(row.opened_at, row.id))
+        return SessionsPage(sessions=rows[:limit], next=following)
 
     async def _counted(self, values: Values) -> CountsView:
         period = Period(values["from"], values["to"])
@@ -124,8 +130,3 @@ class SessionQuestions:
 
     async def _session(self, values: Values) -> SessionDetail | None:
         return await self._reader.session(values["id"])
-
-
-def next_page(rows: Sequence[Any], limit: int, place_of: Callable[[Any], AnyPlace]) -> str | None:
-    """The cursor of the page after the first `limit` of `rows`; None if there are no more."""
-    return cursor_of(place_of(rows[limit - 1])) if len(rows) > limit else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -14,6 +15,8 @@ import pytest
 
 from proto.events import Closed, Opened, Subscribed
 from services.sessions.api.filters import FILTERS
+from services.sessions.api.questions import SESSIONS
+from services.sessions.queries.places import Place
 from tests.sessions.api.serving import reading
 from tests.sessions.running import API_KEY
 from tests.support.servers import Postgres
@@ -65,7 +68,10 @@ async def api(postgres: Postgres) -> AsyncIterator[httpx.AsyncClient]:
 
 
 def cursor_of(time: str, id_: str = "c07") -> str:
-    return base64.urlsafe_b64encode(json.dumps(["sessions", time, id_]).encode()).decode()
+    """One of /sessions with this time."""
+    cursor = SESSIONS.cursor_at({}, Place(datetime(2026, 1, 1, tzinfo=UTC), id_))
+    of, filters, (_, *place) = json.loads(base64.urlsafe_b64decode(cursor + "=="))
+    return base64.urlsafe_b64encode(json.dumps([of, filters, [time, *place]]).encode()).decode()
 
 
 async def test_a_key_that_may_publish_reads_nothing(api: httpx.AsyncClient):

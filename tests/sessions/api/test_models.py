@@ -13,6 +13,7 @@ import pytest
 
 from proto.events import BY_NETWORK, Closed, EdgeStarted, Opened, Refused, Subscribed, Unsubscribed
 from services.chassis.postgres.pool import Pool
+from services.sessions.api.paging import OF_ANOTHER_LIST, OF_OTHER_FILTERS
 from tests.sessions.api.serving import Log, asking
 from tests.support.servers import Postgres
 
@@ -158,9 +159,15 @@ async def test_lists_go_on_at_their_own_cursor_until_the_last_page(postgres: Pos
             ("/who", "/edges"),
             ("/users", "/sessions"),
             ("/refusals", "/who"),
+            ("/who", "/sessions"),
+            ("/users/ann/sessions", "/sessions"),
         ):
-            answer = await http.get(path, params={**QUESTIONS[path], "cursor": cursors[other]})
-            message = "cursor: expected the value of `next` in an earlier answer"
+            answer = await http.get(path, params={"cursor": cursors[other]})
+            message = f"cursor: {OF_ANOTHER_LIST}"
+            assert answer.json()["error"] == {"code": 400, "message": message, "parameter": "cursor"}, path
+        for path, filters in (("/sessions", {}), ("/who", {"user": "ann"}), ("/refusals", {"user": "ann"})):
+            answer = await http.get(path, params={**filters, "cursor": cursors[path]})
+            message = f"cursor: {OF_OTHER_FILTERS}"
             assert answer.json()["error"] == {"code": 400, "message": message, "parameter": "cursor"}, path
 
 
