@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -16,7 +16,7 @@ MAX_TEXT_LENGTH: Final = 256
 class Kept(NamedTuple):
     """What is kept of clients' requests. Where no setting asks for anything, that is nothing.
 
-    `request`: address, origin and user agent, until the client is connected. `headers`: further ones, in lower case,
+    `request`: address, origin and user agent, until the client is connected (`Arrival.settle`). `headers`: further ones, in lower case,
     for backends, as long as it is. `of_proxies` are those of them that count from trusted proxies only.
     """
 
@@ -43,11 +43,13 @@ class Arrival(Struct, frozen=True, gc=False):
     headers: dict[str, str] = {}
     user: str = ""
 
-    def settle(self) -> None:
-        """The client is connected: of its request, only the headers are still needed. The others are "" from now on."""
+    def settle(self, told: Collection[str] = ()) -> None:
+        """The client is connected: of its request, only the headers are still needed, and what facts about it tell
+        (`told`). The others are "" from now on."""
         if self is not UNKNOWN:
             for name in ("address", "origin", "user_agent", "user"):
-                force_setattr(self, name, "")
+                if name not in told:
+                    force_setattr(self, name, "")
 
 
 UNKNOWN: Final = Arrival()

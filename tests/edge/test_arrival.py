@@ -44,6 +44,12 @@ def test_once_a_client_is_connected_only_headers_are_still_needed() -> None:
     assert whole == Arrival(headers={"cookie": "session=1"})
 
 
+def test_what_facts_about_a_client_tell_is_needed_as_long_as_it_is_connected() -> None:
+    whole = of(ClientSection(session_event_details=["address"]), "cookie")
+    whole.settle(["address", "transport"])
+    assert whole == Arrival("192.0.2.1", headers={"cookie": "session=1"})
+
+
 @pytest.mark.parametrize("name", ["X-Real-IP", "x-forwarded-for", "Forwarded", "X-Auth-User"])
 def test_a_backend_gets_what_proxies_write_from_proxies_only(name: str) -> None:
     asked = kept(ClientSection(user_id_http_header="X-Auth-User"), [backend(name, "Cookie")])

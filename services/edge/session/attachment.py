@@ -54,7 +54,7 @@ def opened(state: SessionState, command_id: int, result: ConnectResult, now: flo
         encoding=state.format.codec.name,
         **details(state),
     )
-    state.arrival.settle()
+    state.arrival.settle(state.policy.section.session_event_details)
     # The first ping may be due before the time limit for connecting.
     effects: list[Effect] = [_record(state, fact), Send(connect_reply(state.format, command_id, result)), Reschedule()]
     if identity.user and state.policy.section.single_connection:
@@ -63,7 +63,8 @@ def opened(state: SessionState, command_id: int, result: ConnectResult, now: flo
 
 
 def details(state: SessionState) -> dict[str, str]:
-    """What the settings want told of how the client came. Known until it is connected."""
+    """What the settings want told of how the client came, in its opening and in refusals before and after that. What
+    only a reload asks for is not known of clients that were connected before it."""
     return details_of(state.policy.section, state.arrival, state.format.transport)
 
 

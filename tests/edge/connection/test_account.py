@@ -333,6 +333,18 @@ class TestRefusals:
         assert (refused.action, refused.code, refused.reason) == ("connect", 3500, "invalid token")
         assert (refused.address, refused.client_name, refused.client_version) == ("203.0.113.0/24", "js", "5")
 
+    async def test_a_command_with_what_the_opening_tells_of_how_the_client_came(self) -> None:
+        named = ["address", "transport", "user_agent", "origin"]
+        details: dict[str, Any] = {"session_event_details": named, "session_addresses": "truncated"}
+        edge = await TestEdge(EdgeCluster(), **details).start()
+        talk = Talk(edge)
+        talk.connection.session.state.arrival = Arrival("203.0.113.77", "https://example.com", "Firefox")
+        await talk.connect()
+        assert await talk.error(subscribe={"channel": "none:x"}) == 102
+        (opened,), (refused,) = told(edge, Opened), told(edge, Refused)
+        of_both = [[getattr(fact, name) for name in named] for fact in (opened, refused)]
+        assert of_both == [["203.0.113.0/24", "websocket", "Firefox", "https://example.com"]] * 2
+
     async def test_a_client_that_never_says_connect_is_refused_once(self, edge) -> None:
         talk = Talk(edge)
         edge.clock.time += 20
