@@ -16,8 +16,9 @@ MAX_TEXT_LENGTH: Final = 256
 class Kept(NamedTuple):
     """What is kept of clients' requests. Where no setting asks for anything, that is nothing.
 
-    `request`: address, origin and user agent, until the client is connected (`Arrival.settle`). `headers`: further ones, in lower case,
-    for backends, as long as it is. `of_proxies` are those of them that count from trusted proxies only.
+    `request`: address, origin and user agent, until the client is connected (`Arrival.settle`). `headers`: further
+    ones, in lower case, for backends, as long as it is. `of_proxies` are those of them that count from trusted proxies
+    only.
     """
 
     request: bool = False

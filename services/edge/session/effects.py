@@ -9,7 +9,8 @@ from typing import final
 
 from msgspec import Raw, Struct
 
-from proto.codes import CloseCode
+from proto import codes
+from proto.codes import CloseCode, ErrorCode
 from proto.events import Closed, SessionEvent
 from proto.messages import StreamPosition
 from proto.replies import Reply
@@ -195,6 +196,14 @@ RareEffect = (
     | EndSpan
 )
 Effect = FrequentEffect | RareEffect
+
+
+def refusal(action: str, error: ErrorCode, channel: str = "", why: str = "") -> RecordRefusal:
+    """Tells the session log of a command that is answered with this error. What `why` says is wrong is the reason if
+    the error's own text does not tell: one code is for many mistakes.
+    """
+    tells = error.code != codes.BAD_REQUEST.code or not why
+    return RecordRefusal(action, error.code, error.message if tells else why, channel)
 
 
 def ends_something(effect: Effect) -> bool:

@@ -31,6 +31,7 @@ from services.edge.session.effects import (
     ReleasePushes,
     Reschedule,
     Send,
+    refusal,
 )
 from services.edge.session.state import CLOSED, CONNECTED, CONNECTING, NEW, REFUSED, SessionState
 from services.edge.session.timers import Timers
@@ -71,9 +72,9 @@ class Lifecycle(CommandOrder):
         self.phase = CONNECTED
         self._timers.connected(self.state, now)
 
-    def _refuse_connect(self, command_id: int, error: ErrorCode, effects: list[Effect], now: float) -> None:
+    def _refuse_connect(self, command_id: int, error: ErrorCode, why: str, effects: list[Effect], now: float) -> None:
         self._note_error("connect", error)
-        effects.append(RecordRefusal("connect", error.code, error.message))
+        effects.append(refusal("connect", error, why=why))
         if self.phase is CONNECTING:  # it was admitted, then attaching its channels failed
             effects += (ReleasePushes(), Dismiss(self.state.identity.user))
         self.phase = REFUSED

@@ -46,7 +46,7 @@ from services.edge.session.decisions import (
     Unsubscribe,
 )
 from services.edge.session.dispatch import decide, decide_by_hook, decide_first, decide_without_key
-from services.edge.session.effects import Detach, Effect, Flush, Forward, RecordRefusal, Send, SendPing, Start
+from services.edge.session.effects import Detach, Effect, Flush, Forward, Send, SendPing, Start, refusal
 from services.edge.session.lifecycle import Lifecycle
 from services.edge.session.outcomes import Attached, AttachedAll, Failed, HookAnswered, KeyLookedUp, Outcome, Replied
 from services.edge.session.refresh import refresh_by_hook, sub_refresh_by_hook
@@ -97,16 +97,16 @@ class Session(Lifecycle):
     def _reject(self, command: Command, rejection: Rejected, effects: list[Effect], now: float) -> None:
         error = rejection.error
         self._log_command(kind_of(command), aim_of(command), error, rejection.why, effects)
-        self._refuse(command.id, kind_of(command), aim_of(command).channel, error, effects, now)
+        self._refuse(command.id, kind_of(command), aim_of(command).channel, error, rejection.why, effects, now)
 
     def _refuse(
-        self, command_id: int, kind: str, channel: str, error: ErrorCode, effects: list[Effect], now: float
+        self, command_id: int, kind: str, channel: str, error: ErrorCode, why: str, effects: list[Effect], now: float
     ) -> None:
         if self.phase is NEW:
-            self._refuse_connect(command_id, error, effects, now)
+            self._refuse_connect(command_id, error, why, effects, now)
             return
         self._note_error(kind, error)
-        effects.append(RecordRefusal(kind, error.code, error.message, channel))
+        effects.append(refusal(kind, error, channel, why))
         if command_id:  # a `send` has none, and no reply
             effects.append(Send(reply_to(command_id, Error(*error))))
 
@@ -192,15 +192,15 @@ class Session(Lifecycle):
         if isinstance(action, AttachRequest) and not action.command_id:
             why = failed.why or error.message
             self._log("a backend's subscribe was not carried out", why, effects, error.code, aim_behind(action))
-            effects.append(RecordRefusal("subscribe", error.code, error.message, action.channel))
+            effects.append(refusal("subscribe", error, action.channel, failed.why))
             return
         if failed.why:
             self._log_command(kind_behind(action), aim_behind(action), error, failed.why, effects)
         if isinstance(action, Connect):
-            self._refuse_connect(action.command_id, error, effects, now)
+            self._refuse_connect(action.command_id, error, failed.why, effects, now)
         else:
             channel = aim_behind(action).channel
-            self._refuse(action.command_id, kind_behind(action), channel, error, effects, now)
+            self._refuse(action.command_id, kind_behind(action), channel, error, failed.why, effects, now)
 
     def _hook_answered(self, action: AskHook, answered: HookAnswered, effects: list[Effect], now: float) -> None:
         result = answered.result
@@ -217,7 +217,7 @@ class Session(Lifecycle):
                 # Its message is the backend's own, so it tells no kinds of refusals apart.
                 what, why = f"a command was refused by the {action.event} hook", result.error.message
                 self._log(what, why, effects, result.error.code, aim_of(action.command))
-            self._refuse(action.command.id, kind, aim_of(action.command).channel, result.error, effects, now)
+            self._refuse(action.command.id, kind, aim_of(action.command).channel, result.error, "", effects, now)
         else:
             try:
                 decision = decide_by_hook(self.state, action.command, result, now)
@@ -238,7 +238,7 @@ class Session(Lifecycle):
             aim = Aim(getattr(command, "channel", ""))
             error = rejection.error
             self._log("a backend's subscribe was refused", rejection.for_log, effects, error.code, aim)
-            effects.append(RecordRefusal("subscribe", error.code, error.message, aim.channel))
+            effects.append(refusal("subscribe", error, aim.channel, rejection.why))
         self._end_trace(effects)
 
     # --- time ---------------------------------------------------------------------------------------------------------

@@ -51,7 +51,8 @@ ERRORS: Final[dict[int, str]] = {
     codes.METHOD_NOT_FOUND.code: "there is no such method",
     codes.ALREADY_SUBSCRIBED.code: "it was subscribed already",
     codes.LIMIT_EXCEEDED.code: "a configured limit was reached",
-    codes.BAD_REQUEST.code: "the command makes no sense: a bug in the client, or an old version",
+    codes.BAD_REQUEST.code: "a channel's name, data, a filter or a key is not allowed: a mistake in the client, or in a"
+    " setting",
     codes.NOT_AVAILABLE.code: "the namespace does not offer it",
     codes.TOKEN_EXPIRED.code: "the token had expired; an SDK connects again once the application gives it a new one",
     codes.EXPIRED.code: "what it refers to had expired",

@@ -35,12 +35,30 @@ _CONNECTS: Final[dict[int, str]] = {
 """Close codes that mean something else to a client that has not connected."""
 
 
-def why_refused(code: int, action: str = "") -> str:
-    """Why a client was refused with this code what it wanted; without `action`: whatever it wanted."""
+_NAME: Final = "the channel's name is not allowed (channel_regex, client.channel_max_length)"
+_BAD_REQUESTS: Final[dict[str, str]] = {
+    "subscribe": f"{_NAME}, or its tags filter is not",
+    "publish": f"{_NAME}, or its data (publication_data_format) or key is not",
+    "history": f"{_NAME}, or the offset is not",
+    "presence": _NAME,
+    "presence_stats": _NAME,
+    "rpc": "its data is not what the method takes",
+    "sub_refresh": "it has no token, or one that nests too deep",
+}
+"""What may be wrong with a command that is a bad request."""
+
+
+def why_refused(code: int, action: str = "", reason: str = "") -> str:
+    """Why a client was refused with this code what it wanted; without `action`: whatever it wanted. What its `reason`
+    says is not said again."""
     if not code:
         return "of more kinds than an edge tells apart"
     if action in _OF_HTTP:
         return STATUSES.get(code, "an HTTP status")
+    if code == codes.BAD_REQUEST.code:
+        if reason not in ("", codes.BAD_REQUEST.message):
+            return "a mistake in the client, or in a setting"
+        return _BAD_REQUESTS.get(action, ERRORS[code])
     if code in ERRORS:
         return ERRORS[code]
     if code in _OF_HOOKS:

@@ -155,7 +155,8 @@ def _told(event: SessionEvent, screen: Screen) -> tuple[str, str]:
             channel = f" {event.channel}" if event.channel else ""
             return (
                 "refused",
-                f"{event.action}{channel}: {event.code} {event.reason}, {why_refused(event.code, event.action)}",
+                f"{event.action}{channel}: {event.code} {event.reason},"
+                f" {why_refused(event.code, event.action, event.reason)}",
             )
         case EdgeStarted() | EdgeDraining() | EdgeStopped() | EdgeLost() | EdgeFound():
             return "edge", type(event).__name__.removeprefix("Edge").lower()

@@ -130,7 +130,7 @@ def _missed(one: CatchUp) -> str:
 def _of_refusal(one: RefusedClient, screen: Screen) -> list[str]:
     what = f"{printable(one.action)} refused" + (f" for {printable(one.channel)}" if one.channel else "")
     reason = f' "{printable(one.reason)}"' if one.reason else ""
-    lines = [f"{screen.time(one.at)}  {what}: {one.code}{reason}: {why_refused(one.code, one.action)}"]
+    lines = [f"{screen.time(one.at)}  {what}: {one.code}{reason}: {why_refused(one.code, one.action, one.reason)}"]
     whence = f" from {printable(one.address)}" if one.address else ""
     client = printable(client_of(one.client_name, one.client_version))
     came = "".join(f", {printable(told)}" for told in (one.transport, one.user_agent, one.origin) if told)

@@ -9,7 +9,7 @@ import pytest
 from services.edge.backend.hook_answers import MAX_KEY_LENGTH
 from services.edge.session.effects import LogRefusal, Send
 from services.edge.session.publish import PUBLISH_RPC
-from tests.edge.conversation import START, Conversation, connected, logged, token
+from tests.edge.conversation import START, Conversation, connected, logged, refused_by, token
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,26 @@ def test_the_log_says_what_and_where_and_why(command: dict[str, Any], code: int,
     assert reply.error is not None
     assert reply.error.code == code and words in logged(effects)
     assert reply.error.message.isascii() and words not in reply.error.message, "not for the client"
+
+
+@pytest.mark.parametrize(
+    ("command", "refused"),
+    [
+        (
+            {"subscribe": {"channel": "open:日本"}},
+            ("subscribe", 107, "the channel's name is not allowed in its namespace (channel_regex)"),
+        ),
+        (
+            {"publish": {"channel": "open:x"}},
+            ("publish", 107, f"no data, or a key of more than {MAX_KEY_LENGTH} characters"),
+        ),
+        ({"subscribe": {"channel": "caht:x"}}, ("subscribe", 102, "unknown channel")),
+    ],
+)
+def test_what_is_bad_about_a_request_is_the_reason_in_the_session_log(
+    command: dict[str, Any], refused: tuple[str, int, str]
+) -> None:
+    assert refused_by(connected().says({"id": 2, **command})) == refused
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,15 @@ def test_every_status_with_which_edges_refuse_has_a_meaning() -> None:
     assert {400, 403, 429, 503} <= found <= STATUSES.keys()
 
 
+def test_a_name_that_the_namespace_does_not_allow_is_not_called_a_bug_of_the_client() -> None:
+    for action in ("subscribe", "publish", "history", "presence"):
+        assert "channel_regex" in why_refused(codes.BAD_REQUEST.code, action, codes.BAD_REQUEST.message)
+    for action in ("", "connect"):
+        assert "a channel's name" in why_refused(codes.BAD_REQUEST.code, action)
+    told = "the channel's name is not allowed in its namespace (channel_regex)"
+    assert why_refused(codes.BAD_REQUEST.code, "subscribe", told) == "a mistake in the client, or in a setting"
+
+
 @pytest.mark.parametrize("action", ["subscribe", "publish", "rpc"])
 def test_a_code_of_a_hook_is_the_applications_and_no_status(action: str) -> None:
     assert why_refused(403, action) == why_refused(1000, action) == "a code of the application's own"
