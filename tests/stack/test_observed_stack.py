@@ -29,7 +29,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     assert done.returncode == 0, done.stdout + done.stderr
     for variable in ("PROMETHEUS_PORT", "ALERTMANAGER_PORT"):
         assert f"http://127.0.0.1:{made.ports[variable]}" in done.stdout
-    _remember_ten_weeks(made)
+    _remember_four_weeks(made)
     yield made
     done = made.make("down")
     assert "killed" not in done.stdout
@@ -65,17 +65,23 @@ QUIET = {
 """Series that are there only where there is something that this stack does not have."""
 
 
-def _remember_ten_weeks(checkout: Checkout) -> None:
+def _remember_four_weeks(checkout: Checkout) -> None:
     """A forecast takes weeks of history. The metrics service is started again by supervisord, and makes one at once."""
     password = secrets_file.read(checkout.folders.secrets)[secrets_file.POSTGRES_PASSWORD]
     url = f"postgresql://{postgres.USER}:{password}@127.0.0.1:{checkout.ports['POSTGRES_PORT']}/{postgres.DATABASE}"
     asyncio.run(eventually(lambda: SCHEMA.check(url), within_s=30))
-    asyncio.run(write_weeks(url, weeks=10))
+    asyncio.run(write_weeks(url, weeks=4))
     checkout.process("metrics").kill()
 
 
+@pytest.fixture(scope="module")
+def forecast(prometheus: Prometheus) -> None:
+    """Made before there is load, beside which its process, which is niced, gets too little of a core."""
+    asyncio.run(eventually(lambda: prometheus.query("fairlead_cluster_forecast_error_ratio"), within_s=150))
+
+
 @pytest.fixture
-async def load(checkout: Checkout) -> AsyncIterator[None]:
+async def load(checkout: Checkout, forecast: None) -> AsyncIterator[None]:
     """Clients and backends that do everything of which there is a picture."""
     task = asyncio.create_task(talk(checkout))
     yield
