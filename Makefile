@@ -24,10 +24,11 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# Without its cache, two workers of mypy take half the time of one; with it, ten times as long.
 check: install ## Check format, lint, types and import rules; changes nothing
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
-	@$(BIN)/mypy
+	@$(BIN)/mypy $(if $(wildcard .mypy_cache),,--num-workers 2)
 	@$(BIN)/lint-imports
 
 test: install tests/js/node_modules/.installed ## Run all tests that need no Docker, browser or Prometheus; ARGS="-k drain" narrows them

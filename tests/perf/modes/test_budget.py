@@ -63,7 +63,7 @@ def test_ci_leaves_room_above_the_budgets() -> None:
 def test_each_command_is_one_that_its_mode_takes(line: Line[Any]) -> None:
     parser = argparse.ArgumentParser()
     line.add_arguments(parser)
-    assert parser.parse_args(line.options.split())
+    assert vars(parser.parse_args(line.options.split()))
     assert line.command.startswith("python -m perf ")
 
 
