@@ -7,11 +7,12 @@ value, without one line break at its end. The key "key" of a table may be "key_f
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import fields
 
 from services.chassis.process.configured_files import read_configured
 from services.chassis.process.every_mistake import Place, written
@@ -22,6 +23,8 @@ Secret = Annotated[str, Meta(extra={"secret": True})]
 
 FILE_SUFFIX: Final = "_file"
 MAX_SECRET_BYTES: Final = 64 * 1024
+
+_fields_of: Final = cache(fields)  # which evaluates the annotations anew
 
 
 def is_secret(kind: Any) -> bool:
@@ -39,7 +42,7 @@ def with_secrets(
     `source` is the file that they come from, with variables of `environ` written over it. A secret that is given both
     ways is a mistake too.
     """
-    sections = {field.encode_name: field.type for field in msgspec.structs.fields(schema)}
+    sections = {field.encode_name: field.type for field in _fields_of(schema)}
     filler = _Filler(source, environ)
     return {name: filler.filled(sections[name], table, (name,)) for name, table in tables.items()}, filler.mistakes
 
@@ -59,7 +62,7 @@ class _Filler:
         if not isinstance(value, dict):  # a mistake, which is found later
             return value
         filled = dict(value)
-        for field in msgspec.structs.fields(schema):
+        for field in _fields_of(schema):
             key = field.encode_name
             if not is_secret(field.type):
                 if key in filled:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Set
+from functools import cache
 from typing import Annotated, Any, Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -242,6 +243,7 @@ class _Variable(NamedTuple):
     other: str = ""
 
 
+@cache
 def _variables(schema: type[Struct]) -> dict[str, _Variable]:
     """By name, those of every key that is not a table, and of every file that may hold a secret."""
     known: dict[str, _Variable] = {}
