@@ -156,7 +156,7 @@ class StoreContract:
             assert await store.running_instances() == running, event
             at = upto
 
-    @pytest.mark.parametrize("seed", range(24))
+    @pytest.mark.parametrize("seed", range(12))
     async def test_however_a_story_is_cut_the_rows_are_the_fold_over_everything(self, store, seed):
         batches = long_story(seed)
         chance = random.Random(seed)
@@ -219,7 +219,7 @@ class StoreContract:
         assert (await store.position(), await store.last_number("i1")) == (at, 2)
         assert self.same_rows(await self.rows(store), fold(State(WINDOW_MS), [batch(2, opened), late]))
 
-    @pytest.mark.parametrize("seed", range(12))
+    @pytest.mark.parametrize("seed", range(8))
     async def test_whatever_is_poisonous_all_else_is_folded_as_if_it_were_not_there(self, store, seed, monkeypatch):
         chance = random.Random(seed)
         log = poisoned(long_story(seed), chance)

@@ -369,7 +369,7 @@ numbers = st.sampled_from([0, 1, 2, 5, 128, 2**31 - 1, MOST]).map(leb128)
 parts = st.lists(tags | numbers | st.binary(max_size=3), max_size=20).map(b"".join)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=60) | parts | parts.map(lambda message: PROTOBUF.join([message[:127]])))
 @example(b"\xff" * 100_000)
 @example(b"\x2a" * 60_000)
@@ -377,7 +377,7 @@ def test_any_bytes_are_commands_or_a_bad_frame(frame: bytes) -> None:
     check(frame)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(structs(Command, ANY_PAYLOADS), st.data())
 def test_a_damaged_frame_is_commands_or_a_bad_frame(command: Command, data: st.DataObject) -> None:
     frame = bytearray(frame_of(command))

@@ -26,8 +26,8 @@ from services.edge.channels.tags_filter import compile_filter
 from services.edge.tokens.token_keys import KeySet, SecretKey
 from services.edge.tokens.tokens import InvalidToken, TokenVerifier
 
-ROUNDS = 400
-MOST_GROWTH_BYTES = 64 * 1024
+ROUNDS = 100
+MOST_GROWTH_BYTES = 16 * 1024
 """Room for what the interpreter itself keeps; one kept message a round would be more."""
 
 HEAD = b"NATS/1.0\r\nNats-Sequence: 7\r\nNats-Last-Sequence: 3\r\nFairlead-Tags: "

@@ -184,7 +184,7 @@ def check_that_both_agree(message: bytes) -> None:
         assert google == theirs(ours)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(structs(Command, ANY_PAYLOADS), min_size=1, max_size=2), st.data())
 def test_both_agree_on_damaged_messages(commands: list[Command], data: st.DataObject) -> None:
     message = bytearray(b"".join(map(encode_command, commands)))
@@ -194,7 +194,7 @@ def test_both_agree_on_damaged_messages(commands: list[Command], data: st.DataOb
     check_that_both_agree(bytes(message))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.sampled_from(range(256)), max_size=16).map(bytes))
 @example(b"\x88\x80\x80\x80\x80\x00\x01")  # a tag of six bytes
 @example(b"\xba\x3e\x80\x80\x80\x80\x80\x00")  # a length of six

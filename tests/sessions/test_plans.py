@@ -34,7 +34,7 @@ from services.sessions.queries.present_counts_postgres import PresenceCounts
 from services.sessions.queries.refusals_postgres import RefusalCounts
 from services.sessions.queries.users_postgres import Users
 from tests.sessions.plans import ExplainingPool, Plan, plan_of
-from tests.support.servers import Postgres
+from tests.support.servers import Postgres, PostgresServer, run_apart
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
@@ -62,16 +62,35 @@ class Month(NamedTuple):
     picked: session_rows.Picked
 
 
+class Filled(NamedTuple):
+    """A database with a month of sessions, of which each test has a copy."""
+
+    original: Postgres
+    picked: session_rows.Picked
+
+
+@pytest.fixture(scope="module")
+def filled(_postgres_server: PostgresServer) -> Filled:
+    _postgres_server.start()
+    original, picked = Postgres(_postgres_server), list[session_rows.Picked]()
+
+    async def fill() -> None:
+        await session_rows.fill(original.url, SESSIONS // ROWS_MORE, lambda share: None)
+        picked.append(await session_rows.pick(original.url, 3))
+
+    run_apart(fill())
+    return Filled(original, picked[0])
+
+
 @pytest.fixture
-async def month(postgres: Postgres) -> AsyncIterator[Month]:
-    await session_rows.fill(postgres.url, SESSIONS // ROWS_MORE, lambda share: None)
-    picked = await session_rows.pick(postgres.url, 3)
+async def month(postgres: Postgres, filled: Filled) -> AsyncIterator[Month]:
+    postgres.url = filled.original.copy()
     connection = await asyncpg.connect(postgres.url)
     try:
         await connection.execute(
             f"UPDATE pg_class SET reltuples = reltuples * {ROWS_MORE} WHERE relnamespace = 'public'::regnamespace"
         )
-        yield Month(connection, picked)
+        yield Month(connection, filled.picked)
     finally:
         await connection.close()
 

@@ -31,17 +31,26 @@ PROGRAMS: Final[dict[str, Sequence[str]]] = {
     "tests.perf.by_fork": (*_EDGE, *_SESSIONS, "perf.__main__", *(f"perf.modes.{mode}" for mode in _MODES)),
 }
 """Program -> the modules that are loaded for it."""
+_TO_MIGRATE: Final = ("services.sessions.tables", "alembic.command", "alembic.config")  # as long as all the rest
+_LOADED_BY: Final = {"rebuild": _TO_MIGRATE, "verify": _TO_MIGRATE}
+"""What commands load. It is loaded here when the first of them comes, and stays for the others."""
 
 
 def _load(modules: Sequence[str]) -> None:
     # As `launch._before_imports` does: what a service keeps out is not loaded here either.
     launch = importlib.import_module("services.chassis.process.launch")
     launch._before_imports()
-    for module in modules:
-        importlib.import_module(module)
+    _import(modules)
     for module in modules:
         if module.endswith(".__main__"):
             del sys.modules[module]  # each fork runs it
+
+
+def _import(modules: Sequence[str]) -> None:
+    if sys.modules.keys() >= set(modules):
+        return
+    for module in modules:
+        importlib.import_module(module)
     gc.collect()
     gc.freeze()  # a collection in a fork would copy the pages of all that is loaded
 
@@ -77,6 +86,7 @@ def _serve(control: socket.socket) -> str:
             running.remove(request["reap"])
             control.send(json.dumps(os.waitstatus_to_exitcode(status)).encode())
             continue
+        _import(_LOADED_BY.get(next(iter(request["arguments"]), ""), ()))
         pid = os.fork()
         if pid == 0:
             _become(request, descriptors, control)

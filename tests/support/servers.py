@@ -99,9 +99,13 @@ class Postgres:
         """Makes a database without any tables; its URL."""
         return self._make("template0")
 
+    def copy(self) -> str:
+        """Makes a copy of this database, to which nobody is connected now; its URL."""
+        return self._make(self.url.rpartition("/")[2])
+
     def _make(self, template: str) -> str:
         name = f"t_{os.urandom(6).hex()}"
-        statement = f'CREATE DATABASE "{name}" TEMPLATE {template} STRATEGY file_copy'
+        statement = f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy'
         run_apart(_execute(_url(self._server, "postgres"), statement))
         return _url(self._server, name)
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -63,6 +64,7 @@ class Started(NamedTuple):
     thresholds: list[int]
 
 
+@cache
 def started(service: str, **variables: str) -> Started:
     process = subprocess.run(
         [sys.executable, "-c", AT_THE_END_OF_THE_START.replace("SERVICE", service)],

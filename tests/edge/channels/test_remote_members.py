@@ -265,7 +265,7 @@ STEPS = (
 )  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(STEPS), st.sampled_from(EDGES), st.integers(0, 11)), min_size=20, max_size=80)
 )

@@ -353,4 +353,4 @@ def allowed_by(event: str) -> st.SearchStrategy[HookResult]:
 
 
 TestSessionMachine = SessionMachine.TestCase
-TestSessionMachine.settings = settings(max_examples=500, stateful_step_count=40, deadline=None)
+TestSessionMachine.settings = settings(max_examples=250, stateful_step_count=40, deadline=None)

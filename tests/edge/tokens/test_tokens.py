@@ -262,7 +262,7 @@ PARTS = [*token(sub="42").split("."), *signer("ES256").token(channel="news").spl
 ALL_KEYS = KeySet([SecretKey(SECRET.encode())], fetched=True)
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.text(max_size=60) | st.lists(st.sampled_from(PARTS), max_size=6).map("".join))
 def test_any_text_is_no_token(text: str) -> None:
     with pytest.raises((InvalidToken, UnknownKey)):
@@ -282,7 +282,7 @@ ENCODED = st.binary(max_size=6).map(lambda data: base64.b64encode(data).decode()
 SUBS = st.dictionaries(st.text(max_size=3), st.dictionaries(st.sampled_from(TERMS), JSON | ENCODED, max_size=2))
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(
     st.dictionaries(st.sampled_from([*NAMES, "channel"]) | st.text(max_size=5), JSON | ENCODED | SUBS, max_size=4),
     st.booleans(),
@@ -308,7 +308,7 @@ HEADERS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(HEADERS, st.sampled_from(["", "=", "A", "."]), st.integers(0, 3), st.integers(0, 255))
 def test_a_token_that_is_good_here_is_good_for_the_library(
     header: dict[str, Any], tail: str, part: int, flip: int

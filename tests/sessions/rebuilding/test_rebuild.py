@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import subprocess
 import sys
+import tempfile
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
@@ -32,6 +32,7 @@ from tests.sessions.rebuilding.shop import (
     write_days,
 )
 from tests.sessions.running import variables
+from tests.support import forks
 from tests.support.eventually import eventually
 from tests.support.servers import NatsServer, Postgres
 
@@ -81,11 +82,11 @@ async def test_it_is_a_command(nats_server: NatsServer, postgres: Postgres):
         await folded(nats_server, postgres)
         before = await rows_of(postgres.url, "drops")
         await execute(postgres.url, "DELETE FROM drops", "GRANT SELECT ON drops TO pg_monitor")
-        process = await rebuilding(nats_server, postgres, "drops")
-        out, said = await process.communicate()
-        assert process.returncode == 0, said
-        assert [line.partition(" from ")[0] for line in out.decode().splitlines()][1:] == ["rebuilt drops"], out
-        assert out.startswith(b"the session log reaches back to "), out
+        command = rebuilding("drops")
+        done = await asyncio.to_thread(forks.run, command, env=variables(nats_server, postgres), timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert [line.partition(" from ")[0] for line in done.stdout.splitlines()][1:] == ["rebuilt drops"], done
+        assert done.stdout.startswith("the session log reaches back to "), done
         assert await rows_of(postgres.url, "drops") == before
         assert await fetch(postgres.url, "SELECT has_table_privilege('pg_monitor', 'drops', 'SELECT')") == ["True"]
         ordinary = await as_ordinary_user(postgres.url)
@@ -99,14 +100,9 @@ async def test_it_is_a_command(nats_server: NatsServer, postgres: Postgres):
             await rebuilt(settings_of(nats_server, postgres, POSTGRES_URL=ordinary), "all")
 
 
-async def rebuilding(nats_server: NatsServer, postgres: Postgres, name: str) -> asyncio.subprocess.Process:
-    """The command as a process."""
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "services.sessions", "rebuild", name),
-        env=variables(nats_server, postgres),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+def rebuilding(name: str) -> list[str]:
+    """The command."""
+    return [sys.executable, "-m", "services.sessions", "rebuild", name]
 
 
 async def test_what_ends_it_changes_nothing_and_facts_that_arrive_meanwhile_are_in_it(
@@ -142,19 +138,20 @@ async def test_what_ends_it_changes_nothing_and_facts_that_arrive_meanwhile_are_
         assert await schemas_beside(postgres.url) == 0, "also what was killed has left nothing"
 
 
-async def ended_by(end: signal.Signals, nats_server: NatsServer, postgres: Postgres) -> tuple[int | None, str]:
+async def ended_by(end: signal.Signals, nats_server: NatsServer, postgres: Postgres) -> tuple[int, str]:
     """The command gets a signal when it waits for the swap: its exit code, and what it said."""
-    process = await rebuilding(nats_server, postgres, "all")
-    try:
-        await eventually(lambda: is_ready_to_swap(postgres.url), 60)
-        process.send_signal(end)
-        _, said = await process.communicate()
-    finally:
-        if process.returncode is None:
+    with tempfile.TemporaryFile() as said:
+        process = forks.popen(rebuilding("all"), env=variables(nats_server, postgres), stdout=said, stderr=said)
+        try:
+            await eventually(lambda: is_ready_to_swap(postgres.url), 60)
+            process.send_signal(end)
+            code = await asyncio.to_thread(process.wait, 60)
+        finally:
             process.kill()
-            await process.wait()
-    assert b"Traceback" not in said, said
-    return process.returncode, said.decode()
+        said.seek(0)
+        text = said.read().decode()
+    assert "Traceback" not in text, text
+    return code, text
 
 
 async def is_ready_to_swap(url: str) -> bool:
