@@ -20,6 +20,7 @@ from hypothesis.internal.conjecture import providers
 
 from deploy.processes import ports
 from tests.support.loop_guard import Unhandled
+from tests.support.memory import roomy_memory
 from tests.support.processes import Services
 from tests.support.servers import Backend, NatsServer, Postgres, PostgresServer, choose_backend
 
@@ -94,6 +95,9 @@ def _ports_of_this_worker() -> str:
 
 
 os.environ[ports.RANGE_VARIABLE] = _ports_of_this_worker()
+
+if memory := roomy_memory():
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))  # where `tmp_path` is, with the stores of NATS in it
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell's job in the background ignores SIGINT, and so would everything that tests start and interrupt.
@@ -177,12 +181,24 @@ def _postgres_server(backend: Backend) -> Iterator[PostgresServer]:
         server.close()
 
 
+@pytest.fixture(scope="session")
+def _databases_of_before() -> list[Postgres]:
+    """Those of tests that are over: processes that a test started may end after its database would."""
+    return []
+
+
 @pytest.fixture
-def postgres(_postgres_server: PostgresServer, chosen_backend: Backend) -> Iterator[Postgres]:
+def postgres(
+    _postgres_server: PostgresServer, _databases_of_before: list[Postgres], chosen_backend: Backend
+) -> Iterator[Postgres]:
     """A database of this test's own, with the tables of the services; the server may be stopped and started."""
     _postgres_server.start()
-    yield Postgres(_postgres_server)
+    while _databases_of_before:
+        _databases_of_before.pop().close()
+    made = Postgres(_postgres_server)
+    yield made
     _postgres_server.start()
+    _databases_of_before.append(made)
 
 
 @pytest.fixture

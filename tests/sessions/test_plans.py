@@ -7,7 +7,7 @@ bring (`ROWS_MORE`); the number of pages stays true, which makes reading everyth
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from functools import partial
 from typing import NamedTuple, cast
@@ -70,7 +70,7 @@ class Filled(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def filled(_postgres_server: PostgresServer) -> Filled:
+def filled(_postgres_server: PostgresServer) -> Iterator[Filled]:
     _postgres_server.start()
     original, picked = Postgres(_postgres_server), list[session_rows.Picked]()
 
@@ -79,7 +79,8 @@ def filled(_postgres_server: PostgresServer) -> Filled:
         picked.append(await session_rows.pick(original.url, 3))
 
     run_apart(fill())
-    return Filled(original, picked[0])
+    yield Filled(original, picked[0])
+    original.close()
 
 
 @pytest.fixture

@@ -62,6 +62,8 @@ class PostgresServer(Protocol):
     """One PostgreSQL; `start` after `stop` comes back on the same port with the same data."""
 
     port: int
+    is_in_memory: bool
+    """Whether it has its data in memory, so that databases have to go with their tests."""
 
     def start(self) -> None: ...
     def stop(self) -> None:
@@ -86,6 +88,7 @@ class Postgres:
         self.start = server.start
         self.stop = server.stop
         self.kill9 = server.kill9
+        self._made: list[str] = []
         self.url = self._make(_WITH_TABLES)
 
     @classmethod
@@ -107,7 +110,14 @@ class Postgres:
         name = f"t_{os.urandom(6).hex()}"
         statement = f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy'
         run_apart(_execute(_url(self._server, "postgres"), statement))
+        self._made.append(name)
         return _url(self._server, name)
+
+    def close(self) -> None:
+        """Drops its databases where they take memory; elsewhere they go with the server."""
+        if self._server.is_in_memory:
+            drops = [f'DROP DATABASE "{name}" WITH (FORCE)' for name in self._made]
+            run_apart(_execute(_url(self._server, "postgres"), *drops))
 
 
 def _url(server: PostgresServer, database: str) -> str:
@@ -161,10 +171,11 @@ def wait_for_postgres(port: int) -> None:
     wait_until(answers, f"PostgreSQL answers on port {port}", within_s=40)
 
 
-async def _execute(url: str, statement: str) -> None:
+async def _execute(url: str, *statements: str) -> None:
     connection = await asyncpg.connect(url, timeout=5)
     try:
-        await connection.execute(statement)
+        for statement in statements:
+            await connection.execute(statement)
     finally:
         await connection.close()
 

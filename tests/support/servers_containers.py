@@ -171,6 +171,8 @@ class ContainerNats(_Container):
 
 
 class ContainerPostgres(_Container):
+    is_in_memory = False
+
     def __init__(self, removals: Removals) -> None:
         self._removals = removals
         variables = {"POSTGRES_USER": DATABASE_USER, "POSTGRES_PASSWORD": DATABASE_PASSWORD}

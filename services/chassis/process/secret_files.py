@@ -24,7 +24,8 @@ Secret = Annotated[str, Meta(extra={"secret": True})]
 FILE_SUFFIX: Final = "_file"
 MAX_SECRET_BYTES: Final = 64 * 1024
 
-_fields_of: Final = cache(fields)  # which evaluates the annotations anew
+fields_of: Final = cache(fields)
+"""The fields of a struct. Without the cache its annotations are evaluated each time."""
 
 
 def is_secret(kind: Any) -> bool:
@@ -42,7 +43,7 @@ def with_secrets(
     `source` is the file that they come from, with variables of `environ` written over it. A secret that is given both
     ways is a mistake too.
     """
-    sections = {field.encode_name: field.type for field in _fields_of(schema)}
+    sections = {field.encode_name: field.type for field in fields_of(schema)}
     filler = _Filler(source, environ)
     return {name: filler.filled(sections[name], table, (name,)) for name, table in tables.items()}, filler.mistakes
 
@@ -62,7 +63,7 @@ class _Filler:
         if not isinstance(value, dict):  # a mistake, which is found later
             return value
         filled = dict(value)
-        for field in _fields_of(schema):
+        for field in fields_of(schema):
             key = field.encode_name
             if not is_secret(field.type):
                 if key in filled:

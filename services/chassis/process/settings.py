@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Set
-from functools import cache
 from typing import Annotated, Any, Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -19,7 +18,7 @@ from msgspec import Meta, Struct
 
 from services.chassis.process.configuration_file import CONFIG_VARIABLE, read_file
 from services.chassis.process.every_mistake import convert_section
-from services.chassis.process.secret_files import FILE_SUFFIX, is_secret, with_secrets
+from services.chassis.process.secret_files import FILE_SUFFIX, fields_of, is_secret, with_secrets
 from services.chassis.process.settings_errors import PREFIX, explain, hint, of_variable, variable_name
 
 REPLICAS: Final = (1, 3, 5)
@@ -243,13 +242,12 @@ class _Variable(NamedTuple):
     other: str = ""
 
 
-@cache
 def _variables(schema: type[Struct]) -> dict[str, _Variable]:
     """By name, those of every key that is not a table, and of every file that may hold a secret."""
     known: dict[str, _Variable] = {}
-    for section in msgspec.structs.fields(schema):
+    for section in fields_of(schema):
         if isinstance(section.type, type) and issubclass(section.type, Struct):
-            for key in msgspec.structs.fields(section.type):
+            for key in fields_of(section.type):
                 name, file = key.encode_name, key.encode_name + FILE_SUFFIX
                 if is_secret(key.type):
                     known[variable_name(f"{section.name}.{name}")] = _Variable(section.name, name, key.type, file)
