@@ -41,6 +41,8 @@ ANSWER_DEADLINE_S: Final = 9.0
 POSITION_WAIT_S: Final = 5.0
 """For how long a question waits for the position that it names."""
 
+_AS_WRITTEN: Final = "%Y-%m-%dT%H:%M:%SZ"
+
 CLOCKS_DIFFER: Final = timedelta(seconds=10)
 """A moment that is so much ahead of the clock of this machine is taken for the present of another."""
 
@@ -51,6 +53,8 @@ AFTER_POSITION: Final = Parameter(
     {"type": "string"},
     position_of,
 )
+
+_SMALLEST: Final = timedelta(microseconds=1)
 
 MAX_PERIOD: Final = timedelta(days=366)
 """The longest period of a question."""
@@ -144,10 +148,12 @@ class Calls:
         return answer._replace(position=position)
 
     def read(self, given: Iterable[tuple[str, str]], known: Sequence[Parameter]) -> Values:
-        """The values of parameters. Raises `BadParameter`, also for a moment that has not come."""
+        """The values of parameters. Raises `BadParameter`, also for a moment that has not come, and for a period that
+        has not begun."""
         values, now = read_all(given, known), self._now()
-        if values.get(AT.name, now) > now + CLOCKS_DIFFER:
-            raise BadParameter(AT.name, f"expected a time in the past: it is {now:%Y-%m-%dT%H:%M:%SZ} here")
+        for name in (AT.name, FROM.name):
+            if values.get(name, now) > now + CLOCKS_DIFFER:
+                raise BadParameter(name, f"expected a time in the past: it is {now:{_AS_WRITTEN}} here")
         return values
 
     def _tag(self, question: Question, given: list[tuple[str, str]], values: Values, standing: Standing) -> str:
@@ -169,14 +175,28 @@ def fill_period(values: Values, usual: timedelta, now: datetime) -> None:
     """Completes the period that a question is about; unless it is said otherwise it ends with the present minute, or
     with that of the moment `at`, after which nobody was opened who was there then.
 
-    Raises `BadParameter` for one that ends before it begins, or is too long.
+    Raises `BadParameter` for one that ends before it begins, has not begun, or is too long: for a parameter that was
+    given.
     """
-    until = values.setdefault("to", min(ceiling(values.get(AT.name, now), MINUTE_S), LAST_DAY))
-    since = values.setdefault("from", max(until, FIRST_DAY + usual) - usual)
+    since, until, at = values.get(FROM.name), values.get(TO.name), values.get(AT.name)
+    if until is None:
+        if since is not None and at is not None and since > at:
+            raise BadParameter(FROM.name, "expected a time before `at`, with which the period ends")
+        latest = max(at or now, (since or FIRST_DAY) + _SMALLEST)  # the clock of who asks may be ahead
+        until = min(ceiling(latest, MINUTE_S), LAST_DAY)
+    if since is None:
+        since = max(until, FIRST_DAY + usual) - usual
+        if since >= until:
+            raise BadParameter(TO.name, "expected a later time")
+        if since > now + CLOCKS_DIFFER:
+            hours = usual // timedelta(hours=1)
+            why = f"the {hours} hours before it have not begun, it is {now:{_AS_WRITTEN}} here"
+            raise BadParameter(TO.name, f"expected an earlier time, or `from`: {why}")
     if until <= since:
-        raise BadParameter("to", "expected a time after `from`")
+        raise BadParameter(TO.name, "expected a time after `from`")
     if until - since > MAX_PERIOD:
-        raise BadParameter("from", f"expected a period of at most {MAX_PERIOD.days} days")
+        raise BadParameter(FROM.name, f"expected a period of at most {MAX_PERIOD.days} days")
+    values[FROM.name], values[TO.name] = since, until
 
 
 def failure(status: int, message: str, parameter: str | None = None) -> Answer:

@@ -125,6 +125,11 @@ def response(answer: Answer) -> Response:
 async def on_http_error(request: Request, error: Exception) -> Response:
     """Starlette's own errors (no such path, method not allowed) in the same shape."""
     assert isinstance(error, HTTPException)
-    made = response(failure(error.status_code, error.detail))
-    made.headers.update(error.headers or {})
+    headers, why = dict(error.headers or {}), error.detail
+    if error.status_code == 405:
+        methods = sorted(headers["Allow"].split(", "))
+        headers["Allow"] = ", ".join(methods)
+        why = f"{request.method[:32]} is not allowed here, expected {' or '.join(methods)}"
+    made = response(failure(error.status_code, why))
+    made.headers.update(headers)
     return made

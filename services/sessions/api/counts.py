@@ -86,6 +86,10 @@ class TooLong(Exception):
     """The period is too long for what is asked; the text says what to do."""
 
 
+class TooManyCounts(Exception):
+    """There are more counts than an answer has; the text says what to do."""
+
+
 def asks_openings(filters: Filters, group: tuple[str, ...]) -> bool:
     """Whether the counts of opened connections have everything."""
     others = (filters.at, filters.user, filters.channel, filters.end_code, filters.address, filters.state)

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct
 
-from services.sessions.api.counts import GROUP, INTERVAL, CountsView, TooLong
+from services.sessions.api.counts import GROUP, INTERVAL, CountsView, TooLong, TooManyCounts
 from services.sessions.api.filters import FILTERS, filters_of, narrower
 from services.sessions.api.paging import Paged
 from services.sessions.api.parameters import (
@@ -127,6 +127,9 @@ class SessionQuestions:
             return await self._counts.ask(filters_of(values), values.get("group", ()), values.get("interval"), period)
         except TooLong as error:
             raise BadParameter("from", str(error)) from None
+        except TooManyCounts as error:
+            given = INTERVAL.name if INTERVAL.name in values else GROUP.name
+            raise BadParameter(given, str(error)) from None
 
     async def _session(self, values: Values) -> SessionDetail | None:
         return await self._reader.session(values["id"])

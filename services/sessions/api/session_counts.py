@@ -9,7 +9,7 @@ from services.sessions.api.counts import (
     CountsView,
     SessionCount,
     Source,
-    TooLong,
+    TooManyCounts,
     asks_openings,
     check,
     count_openings,
@@ -29,7 +29,7 @@ class SessionCounts:
     async def ask(self, filters: Filters, group: tuple[str, ...], interval_s: int | None, period: Period) -> CountsView:
         """The sessions that were opened in the period and satisfy the filters, by interval and group.
 
-        Raises `TooLong` for a period that is too long, or has too many groups; `StoreAway`, and `TooSlow`.
+        Raises `TooLong`, `TooManyCounts`, `StoreAway`, and `TooSlow`.
         """
         check(filters, group, period)
         source: Source = "openings" if asks_openings(filters, group) else "sessions"
@@ -42,6 +42,7 @@ class SessionCounts:
         async with self._pool.database() as database:
             rows = await database.fetch(query.sql, *query.values)
         if len(rows) > MAX_GROUPS:
-            raise TooLong(f"there are more than {MAX_GROUPS:,} counts: expected a longer interval, or fewer groups")
+            to_do = "a longer interval, or fewer groups" if interval_s else "fewer groups, or a shorter period"
+            raise TooManyCounts(f"there are more than {MAX_GROUPS:,} counts: expected {to_do}")
         counts = [SessionCount(**{**row, "at": row["at"] or period.since}) for row in rows]
         return CountsView(period=period, source=source, interval_s=interval_s, counts=counts)

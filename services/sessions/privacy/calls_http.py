@@ -21,6 +21,7 @@ from services.chassis.nats.link import NatsAway, NatsRefused
 from services.chassis.postgres.errors import SchemaRefused, StoreAway
 from services.chassis.process.api_keys import PRIVACY, ApiKey
 from services.chassis.process.log_fields import about
+from services.sessions.privacy.bodies import BadBody, EraseCall, ExportCall, read_call
 from services.sessions.privacy.export import Export
 from services.sessions.privacy.jobs import Job, Jobs, Open, TooMany
 from services.sessions.privacy.person import NobodyMeant, Person
@@ -36,16 +37,6 @@ MAX_EXPORT_S: Final = 3600.0
 UNREAD_S: Final = 60.0
 """For how long a client may take nothing of an export."""
 _AWAY: Final = (StoreAway, SchemaRefused, NatsAway, NatsRefused)
-
-
-class _ExportCall(msgspec.Struct, forbid_unknown_fields=True):
-    user: str
-
-
-class _EraseCall(msgspec.Struct, forbid_unknown_fields=True):
-    user: str
-    dry_run: bool = False
-    disconnect: bool = False
 
 
 class Problem(msgspec.Struct):
@@ -93,7 +84,7 @@ class PrivacyApi:
             assert not isinstance(key, Refusal)
             try:
                 return await answer(request, key)
-            except (msgspec.DecodeError, UnicodeDecodeError, NobodyMeant) as error:
+            except (BadBody, NobodyMeant) as error:
                 return _failure(400, f"body: {error}")
             except TooMany as error:
                 return _failure(429, f"{error}; try again")
@@ -101,7 +92,7 @@ class PrivacyApi:
         return endpoint
 
     async def _export(self, request: Request, key: ApiKey) -> Response:
-        person = Person(msgspec.json.decode(await _body(request), type=_ExportCall).user)
+        person = Person(read_call(await _body(request), ExportCall).user)
         if self._exports >= MAX_EXPORTS:
             raise TooMany(f"{MAX_EXPORTS} exports are running, which is all at a time")
         log.info("exporting the user of digest %s", person.digest[:12], extra=about(key=key.name))
@@ -123,7 +114,7 @@ class PrivacyApi:
             yield msgspec.json.encode({"store": "error", "message": str(error)}) + b"\n"
 
     async def _erase(self, request: Request, key: ApiKey) -> Response:
-        call = msgspec.json.decode(await _body(request), type=_EraseCall)
+        call = read_call(await _body(request), EraseCall)
         person = Person(call.user)
         job = self._jobs.start(person, call.dry_run, call.disconnect)
         what = "counting what is stored about" if job.dry_run else "erasing"
@@ -142,7 +133,7 @@ async def _body(request: Request) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BODY:
-            raise msgspec.DecodeError(f"expected at most {MAX_BODY} bytes")
+            raise BadBody(f"expected at most {MAX_BODY} bytes")
     return body
 
 

@@ -208,7 +208,12 @@ async def test_the_key_is_needed_and_the_answer_says_where(api: httpx.AsyncClien
         assert "X-API-Key" in answer.json()["error"]["message"]
     other = {"X-API-Key": "", "Authorization": f"apikey {API_KEY}"}
     assert (await api.get("/sessions", headers=other)).status_code == 200
-    assert (await api.post("/sessions")).status_code == 405
+
+
+async def test_another_method_is_told_those_that_are_allowed(api: httpx.AsyncClient):
+    answer = await api.post("/sessions")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+    assert answer.json()["error"]["message"] == "POST is not allowed here, expected GET or HEAD"
 
 
 async def test_answers_are_what_the_description_says(api: httpx.AsyncClient):
