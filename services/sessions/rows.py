@@ -18,9 +18,6 @@ MAX_ID = 64
 MAX_TEXT = 512
 """Characters of a name that others choose; at four bytes each it still fits an index entry (2,704 bytes)."""
 
-MAX_IDENTITY_BYTES = 1_024
-"""Bytes of a user's id: an index entry has it beside all that sessions are counted by."""
-
 MAX_LABEL_BYTES = 192
 """Bytes of a name of which an index entry has several: three of them fit beside such a text."""
 

@@ -31,9 +31,7 @@ from services.sessions.tables_of_the_log import TABLES_OF_THE_LOG
 
 OTHERS: Final = TABLES_OF_COUNTS + TABLES_OF_THE_LOG
 ENDED_IN_ORDER: Final = ("opened_at", "id", "ended_at")
-COUNTED_BY: Final = (
-    "user_id", "address", "edge", "client_name", "client_version", "connections", "connected_at", "connection"
-)  # fmt: skip
+COUNTED_BY: Final = ("edge", "client_name", "client_version", "connections", "connected_at", "connection")
 
 
 class SessionRow(SQLModel, table=True):
@@ -41,7 +39,7 @@ class SessionRow(SQLModel, table=True):
 
     Who was there at a moment is asked of indexes by how long sessions lasted (`lengths`). They have the end as
     a column of the key: a row is read only if its session had not left. Of those that lasted longer than an hour,
-    almost all who were there, the index has what they are counted by, too: no row of them is read.
+    almost all who were there, the index has edge and version, too: to count them no row is read.
     """
 
     __tablename__ = "sessions"

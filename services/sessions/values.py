@@ -6,7 +6,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
-from services.sessions.rows import MAX_ID, MAX_IDENTITY_BYTES, MAX_LABEL_BYTES, MAX_TEXT, MAX_TIME
+from services.sessions.rows import MAX_ID, MAX_LABEL_BYTES, MAX_TEXT, MAX_TIME
 
 _LINEAGES: Final = 32_768
 """Cached lineages: of clients that come back soon, and of those that a fold after a restart asks for several times."""
@@ -24,12 +24,14 @@ def lineage_of(user: str, session_key: str, client_name: str) -> str | None:
 
 
 def identity(value: str) -> str:
-    """`value` in at most `MAX_TEXT` characters and `MAX_IDENTITY_BYTES`, no two alike: one that does not fit ends
-    with a digest of the whole.
+    """`value` as `text` has it, but no two values alike: one that `text` would change ends with a digest of the whole.
 
     What it returns is its own identity.
     """
-    return _distinct(value, MAX_IDENTITY_BYTES)
+    if len(value) <= MAX_TEXT and "\0" not in value:
+        return value
+    digest = blake2b(value.encode(), digest_size=16).hexdigest()
+    return text(f"{value[: MAX_TEXT - 1 - len(digest)]}~{digest}")
 
 
 def text(value: str, limit: int = MAX_TEXT) -> str:
@@ -41,18 +43,13 @@ def text(value: str, limit: int = MAX_TEXT) -> str:
 
 def label(value: str) -> str:
     """`value` as an index can hold three of them beside a `text`: `MAX_LABEL_BYTES` at most, no two values alike."""
-    return _distinct(value, MAX_LABEL_BYTES)
-
-
-def _distinct(value: str, limit: int) -> str:
-    """`value` in at most `limit` bytes of UTF-8 and `MAX_TEXT` characters; longer ones end with a digest."""
-    if len(value) <= limit // 4 and "\0" not in value:  # the usual case: a character has up to four bytes
+    if len(value) <= MAX_LABEL_BYTES // 4 and "\0" not in value:  # the usual case: a character has up to four bytes
         return value
     data = value.encode()
-    if len(data) <= limit and len(value) <= MAX_TEXT and "\0" not in value:
+    if len(data) <= MAX_LABEL_BYTES and "\0" not in value:
         return value
     digest = blake2b(data, digest_size=16).hexdigest()
-    beginning = value[: MAX_TEXT - 1 - len(digest)].replace("\0", "\ufffd").encode()[: limit - 1 - len(digest)]
+    beginning = value.replace("\0", "\ufffd").encode()[: MAX_LABEL_BYTES - 1 - len(digest)]
     return f"{beginning.decode(errors='ignore')}~{digest}"
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from services.sessions.rows import MAX_IDENTITY_BYTES, MAX_LABEL_BYTES, MAX_TEXT
-from services.sessions.values import identity, label
+from services.sessions.rows import MAX_LABEL_BYTES
+from services.sessions.values import label
 
 
 def test_a_label_that_fits_stays_as_it_is():
@@ -19,17 +19,3 @@ def test_a_label_that_does_not_fit_is_cut_and_no_two_are_alike():
     for value, found in zip((*long, *hidden), labels, strict=True):
         assert len(found.encode()) <= MAX_LABEL_BYTES and "\0" not in found
         assert found[0] == value[0].replace("\0", "\ufffd")
-
-
-def test_an_identity_stays_as_it_is_where_it_fits_in_characters_and_in_bytes():
-    for fits in ("", "alice", "a" * MAX_TEXT, "ü" * MAX_TEXT, "\U0001f600" * (MAX_IDENTITY_BYTES // 4)):
-        assert identity(fits) == fits
-
-
-def test_an_identity_that_does_not_fit_is_cut_no_two_are_alike_and_each_is_its_own():
-    long = [each + end for each in ("a" * MAX_TEXT, "\U0001f600" * (MAX_IDENTITY_BYTES // 4), "a\0") for end in "xy"]
-    identities = [identity(each) for each in long]
-    assert len(set(identities)) == len(long)
-    for value, found in zip(long, identities, strict=True):
-        assert len(found) <= MAX_TEXT and len(found.encode()) <= MAX_IDENTITY_BYTES and "\0" not in found
-        assert identity(found) == found != value

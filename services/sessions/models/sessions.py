@@ -15,13 +15,13 @@ from __future__ import annotations
 from proto.events import Opened, Subscribed, is_resumable
 from services.sessions.rows import Connection, Session, Subscription
 from services.sessions.state import State
-from services.sessions.values import identity, label, lineage_of
+from services.sessions.values import identity, label, lineage_of, text
 
 
 def opened(state: State, event: Opened, name: str, at: int, edge: str, instance: str) -> tuple[Session, Connection]:
     """Adds the connection `name`, which is new, and its session, unless it continues one that is there."""
     user, key, client = event.user, event.session_key, event.client_name
-    version, address = label(event.client_version), label(event.address)
+    version, address = label(event.client_version), text(event.address)
     lineage = lineage_of(user, key, client)
     session = state.longest_away(lineage, at) if lineage is not None else None
     if session is None:

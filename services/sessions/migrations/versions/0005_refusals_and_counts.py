@@ -1,5 +1,5 @@
-"""What is known of the request of a refused client: transport, user agent and origin. What sessions are counted by, in
-the indexes by length.
+"""What is known of the request of a refused client: transport, user agent and origin. Edge and version of sessions,
+by which they are counted, in the indexes by length.
 
 Rows of before say "", also where the log says more: the model `refusals` has a new number, so that every start asks
 for a rebuild. Without such rows there is nothing to rebuild.
@@ -10,7 +10,7 @@ from alembic import op
 revision = "0005"
 down_revision = "0004"
 
-_COUNTED_BY = "user_id, address, edge, client_name, client_version, connections, connected_at, connection"
+_COUNTED_BY = "edge, client_name, client_version, connections, connected_at, connection"
 _LENGTHS = (
     ("sessions_medium", "ended_at - opened_at > '01:00:00'::interval AND ended_at - opened_at <= '1 day'::interval"),
     ("sessions_long", "ended_at - opened_at > '1 day'::interval AND ended_at - opened_at <= '8 days'::interval"),
