@@ -1,9 +1,12 @@
-"""The arguments of the questions: read at each start, so this imports nothing large."""
+"""The arguments of the questions: read at each start, so this imports nothing large.
+
+`--since` and `--limit` that were not given are None, so that one can tell; `question.Question` has their defaults.
+"""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, ArgumentTypeError
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from services.chassis.process.launch import argument
@@ -12,6 +15,8 @@ from services.sessions.commands.moments import beginning, moment, of_presence
 
 _MAX_LIMIT: Final = 100_000
 _MAX_CODE: Final = 2**31 - 1
+_HOUR: Final = timedelta(hours=1)
+_DAY: Final = timedelta(days=1)
 _SINCE: Final = (
     "start of the period: a duration before now (1h, 2 days), or a time (14:02, 2026-11-28 14:02) (default: {})"
 )
@@ -35,7 +40,7 @@ def describe_who(parser: ArgumentParser) -> None:
 def describe_why(parser: ArgumentParser) -> None:
     """Adds `user`, `since`, `until`, `limit`."""
     parser.add_argument("user", type=_user, metavar="USER", help="the user's id")
-    _period(parser, "1d")
+    _period(parser, _DAY)
     _limit(parser, 20, "ends, and refusals")
     _json(parser)
 
@@ -54,7 +59,7 @@ def describe_drops(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--code", type=_code, metavar="CODE", help="only this code")
     parser.add_argument("--all", action="store_true", help="include the clients' own goodbyes")
-    _period(parser, "1h")
+    _period(parser, _HOUR)
     _json(parser)
 
 
@@ -62,7 +67,7 @@ def describe_channels(parser: ArgumentParser) -> None:
     """Adds `peak`, `channel`, `since`, `until`, `limit`."""
     parser.add_argument("--peak", action="store_true", help="the highest peaks of the period first")
     parser.add_argument("--channel", type=_name, metavar="CHANNEL", help="one channel, by hour and by day")
-    _period(parser, "1d")
+    _period(parser, _DAY)
     _limit(parser, 30, "channels")
     _json(parser)
 
@@ -75,7 +80,7 @@ def describe_versions(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--since-deploy", action="store_true", help="what changed since edges first ran another version of Fairlead"
     )
-    _period(parser, "1d")
+    _period(parser, _DAY)
     _json(parser)
 
 
@@ -84,13 +89,13 @@ def describe_refusals(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--by", choices=("action", "code", "user"), default="action", help="what to count by (default: action)"
     )
-    _period(parser, "1d")
+    _period(parser, _DAY)
     _json(parser)
 
 
 def describe_edges(parser: ArgumentParser) -> None:
     """Adds `since`, `until`, `limit`."""
-    _period(parser, "1d")
+    _period(parser, _DAY)
     _limit(parser, 100, "runs of edges")
     _json(parser)
 
@@ -99,20 +104,21 @@ def describe_users(parser: ArgumentParser) -> None:
     """Adds `user`, `since`, `until`, `limit`."""
     what = "one user, with their devices; without it, the users seen last"
     parser.add_argument("user", type=_user, nargs="?", metavar="USER", help=what)
-    _period(parser, "1d")
+    _period(parser, _DAY)
     _limit(parser, 50, "users")
     _json(parser)
 
 
-def _period(parser: ArgumentParser, default: str) -> None:
-    parser.add_argument("--since", type=_beginning, default=default, metavar="TIME", help=_SINCE.format(default))
+def _period(parser: ArgumentParser, default: timedelta) -> None:
+    before = ("an hour" if default == _HOUR else "a day") + " before the end"
+    parser.add_argument("--since", type=_beginning, metavar="TIME", help=_SINCE.format(before))
     parser.add_argument("--until", type=_beginning, metavar="TIME", help=_UNTIL)
+    parser.set_defaults(default_period=default)
 
 
 def _limit(parser: ArgumentParser, default: int, what: str) -> None:
-    parser.add_argument(
-        "--limit", type=_count, default=default, metavar="N", help=f"show at most N {what} (default: {default})"
-    )
+    parser.add_argument("--limit", type=_count, metavar="N", help=f"show at most N {what} (default: {default})")
+    parser.set_defaults(default_limit=default)
 
 
 def _json(parser: ArgumentParser) -> None:

@@ -32,16 +32,20 @@ async def ask(pool: Pool, question: Question) -> ChannelList | ChannelCurve:
     asked, channels = question.asked, Channels(pool)
     try:
         if asked.channel is not None:
+            if asked.peak:
+                raise BadQuestion("expected --peak or --channel, not both: a channel is shown with its peaks")
+            question.takes_no("limit", where="with --channel: it is one")
             one = await channels.curve(asked.channel, question.period)
             if one is None:
                 name = printable(asked.channel)
                 raise NotFound(f"nobody ever subscribed to {name!r}, as far as is known: `channels` lists others")
             return one
         if asked.peak:
-            return ChannelList(*await channels.peaks(question.period, asked.limit))
+            return ChannelList(*await channels.peaks(question.period, question.limit))
     except ValueError as error:
         raise BadQuestion(f"--since and --until: {error}") from None
-    return ChannelList(None, await SubscribedChannels(pool).page(asked.limit))
+    question.takes_no("since", "until", where="without --peak or --channel: the list is of subscribers now")
+    return ChannelList(None, await SubscribedChannels(pool).page(question.limit))
 
 
 def show(answer: ChannelList | ChannelCurve, question: Question, screen: Screen) -> None:

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from services.chassis.postgres.pool import Pool
 from services.sessions.commands.question import Question
-from services.sessions.commands.screen import Screen, counted, spoken
+from services.sessions.commands.screen import Screen, counted, newest, spoken
 from services.sessions.queries.edges_postgres import EdgeRun, Edges
 from services.sessions.queries.periods import Period
 
@@ -26,7 +26,7 @@ class EdgeRuns(Struct):
 
 async def ask(pool: Pool, question: Question) -> EdgeRuns:
     """The runs, by the arguments."""
-    limit: int = question.asked.limit
+    limit = question.limit
     found = await Edges(pool).during(question.period, limit + 1)
     return EdgeRuns(question.period, found[:limit], len(found) > limit)
 
@@ -40,12 +40,16 @@ def show(answer: EdgeRuns, question: Question, screen: Screen) -> None:
     ends = ", ".join(
         f"{states[state]} {state}" for state in ("running", "draining", "stopped", "lost") if states[state]
     )
-    screen.say(f"{counted(len(answer.edges), 'run')} of edges {screen.period(answer.period)}: {ends}.")
+    number, whole = len(answer.edges), screen.period(answer.period)
+    if answer.more:
+        screen.say(f"At least {counted(number, 'run')} of edges {whole}; {newest(number)}: {ends}.")
+    else:
+        screen.say(f"{counted(number, 'run')} of edges {whole}: {ends}.")
     screen.say()
     screen.table(_COLUMNS, [_row(one, screen) for one in answer.edges], numbers=(6, 7), ids=(1,), below=5)
     if answer.more:
         screen.say()
-        screen.say(f"These are the {len(answer.edges)} newest: --limit shows more.")
+        screen.say("There are more: --limit shows them, --since and --until narrow it down.")
 
 
 def _row(one: EdgeRun, screen: Screen) -> tuple[str, ...]:

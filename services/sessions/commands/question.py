@@ -25,9 +25,22 @@ class Question(NamedTuple):
 
     @property
     def period(self) -> Period:
-        """From `since` to `until`. Raises `BadQuestion` if it is none."""
+        """From `since` to `until`, which are by default so long before that, to the second, and now. Raises
+        `BadQuestion` if it is none."""
         until: datetime = self.asked.until or self.now
-        since: datetime = self.asked.since
+        since: datetime = self.asked.since or (until - self.asked.default_period).replace(microsecond=0)
         if since >= until:
-            raise BadQuestion("expected --since to be before --until")
+            raise BadQuestion(f"expected --since to be before {'--until' if self.asked.until else 'now'}")
         return Period(since, until)
+
+    @property
+    def limit(self) -> int:
+        """How many rows are shown at most."""
+        limit: int = self.asked.limit or self.asked.default_limit
+        return limit
+
+    def takes_no(self, *options: str, where: str) -> None:
+        """Raises `BadQuestion` if one of these options was given, that would change nothing there."""
+        for option in options:
+            if getattr(self.asked, option) is not None:
+                raise BadQuestion(f"expected no --{option} {where}")

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, Literal, Protocol
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from services.sessions.commands.moments import REST_OF_SECOND
 from services.sessions.commands.plot import condensed, curve
-from services.sessions.commands.tables import GAP, listed, shortened, stacked, width, widths
+from services.sessions.commands.tables import GAP, INDENT, listed, shortened, stacked, width, widths
 from services.sessions.printing import printable
 from services.sessions.queries.periods import HOUR_S, MINUTE_S, Period, Point
 
@@ -68,6 +69,20 @@ class Screen:
         """Prints a line that names what follows."""
         self._console.print(Text(text, style=self._bold))
 
+    def block(self, heading: str, sentences: Sequence[str]) -> None:
+        """Prints a heading, and indented what belongs to it. What has no room in its line goes on indented, too."""
+        room = max(1, self._console.width - INDENT)
+        head, *more = [heading] if cell_len(heading) <= self._console.width else self._lines(heading, room)
+        self.heading(head)
+        for line in more:
+            self.heading(" " * INDENT + line)
+        for sentence in sentences:
+            for line in self._lines(sentence, room):
+                self.say(" " * INDENT + line)
+
+    def _lines(self, text: str, room: int) -> list[str]:
+        return [line.plain.rstrip() for line in Text(text).wrap(self._console, room)]
+
     def table(
         self,
         columns: Sequence[str],
@@ -76,15 +91,19 @@ class Screen:
         *,
         ids: Sequence[int] = (),
         below: int | None = None,
+        together: Sequence[int] = (),
     ) -> bool:
         """Prints rows; the columns at the places `numbers` are numbers. Cells may hold any text. A column that is
-        empty in each row is left out.
+        empty in each row is left out, but of the columns `together` all or none.
 
         Where there is no room, the columns `ids` are cut to what tells them apart, and the column `below` stands below
         each row. Where narrow columns would be broken nevertheless, cells stand below each other. Returns whether ids
         were cut.
         """
-        shown = [place for place in range(len(columns)) if not rows or any(row[place] for row in rows)]
+        empty = {place for place in range(len(columns)) if rows and not any(row[place] for row in rows)}
+        if not empty.issuperset(together):
+            empty.difference_update(together)
+        shown = [place for place in range(len(columns)) if place not in empty]
         columns = [columns[place] for place in shown]
         numbers, ids = (_moved(places, shown) for places in (numbers, ids))
         below = None if below is None else next(iter(_moved([below], shown)), None)
@@ -251,6 +270,11 @@ def sized(count: int) -> str:
 def counted(count: int, one: str, many: str = "") -> str:
     """The number with its noun: "1 session", "2 sessions", "1,200 sessions"."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def newest(count: int) -> str:
+    """Which of all these are: "the newest", "the 20 newest"."""
+    return "the newest" if count == 1 else f"the {count:,} newest"
 
 
 def share(part: int, whole: int) -> str:

@@ -11,7 +11,7 @@ from rich.cells import cell_len, chop_cells
 GAP: Final = 2
 """Spaces between two columns."""
 INDENT: Final = 4
-"""Spaces before what stands below a row."""
+"""Spaces before what stands below a row, or a heading."""
 _SHORTEST: Final = 8
 """What is left of an id, at the least."""
 

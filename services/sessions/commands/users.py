@@ -29,8 +29,10 @@ async def ask(pool: Pool, question: Question) -> SeenUsers | KnownUser:
     """The users, or one of them, by the arguments."""
     asked = question.asked
     if asked.user is None:
-        found = await Users(pool).seen(question.period, asked.limit + 1)
-        return SeenUsers(question.period, found[: asked.limit], len(found) > asked.limit)
+        period, limit = question.period, question.limit
+        found = await Users(pool).seen(period, limit + 1)
+        return SeenUsers(period, found[:limit], len(found) > limit)
+    question.takes_no("since", "until", "limit", where="with a USER: everything that is known of one is shown")
     one = await Users(pool).one(asked.user)
     if one is None:
         raise NotFound(f"no user {printable(asked.user)!r} is known: `users` lists those who were seen last")
@@ -45,7 +47,9 @@ def show(answer: SeenUsers | KnownUser, question: Question, screen: Screen) -> N
     if not answer.users:
         screen.say(f"Nobody was seen {screen.period(answer.period)}.")
         return
-    screen.say(f"{counted(len(answer.users), 'user')} seen {screen.period(answer.period)}, those who came last first.")
+    least = "At least " if answer.more else ""
+    number = counted(len(answer.users), "user")
+    screen.say(f"{least}{number} seen {screen.period(answer.period)}, those who came last first.")
     screen.say()
     rows = [
         (

@@ -20,6 +20,8 @@ from services.sessions.queries.versions_postgres import VersionCounts, VersionQu
 
 _USED: Final = ("CLIENT", "SESSIONS NOW", "OPENED", "ENDED", "DROPPED", "DROP RATE")
 _CHANGED: Final = ("CLIENT", "SESSIONS NOW", "OPENED", "BEFORE", "DROPPED", "BEFORE", "DROP RATE", "BEFORE")
+_RATES: Final = (6, 7)
+"""Two columns that are compared. BEFORE would be read as another one's without its partner."""
 _WHAT: Final = "Sessions are those that are connected now; the other numbers count connections."
 _CODES: Final = ("WHAT", "CODE", "MEANING", "SINCE", "BEFORE")
 
@@ -49,6 +51,8 @@ async def ask(pool: Pool, question: Question) -> VersionReport:
     asked, deploy = question.asked, None
     if asked.since_deploy and asked.before is not None:
         raise BadQuestion("expected --before or --since-deploy, not both")
+    if asked.since_deploy or asked.before is not None:
+        question.takes_no("since", where="with --before or --since-deploy, which say where the period begins")
     period = question.period
     if asked.since_deploy:
         deploy = await Edges(pool).last_deploy(question.now)
@@ -62,9 +66,10 @@ async def ask(pool: Pool, question: Question) -> VersionReport:
     # that the operator names gets nothing told that came before it.
     since = floor(deploy.at, MINUTE_S) if deploy is not None else ceiling(asked.before, MINUTE_S)
     if since >= period.rounded(MINUTE_S).until:
-        raise BadQuestion(
-            "expected --until in a later minute than the moment to compare with: counts are of whole minutes"
-        )
+        minute = "--until in a later minute than the moment to compare with"
+        if not asked.until:
+            minute = "--before in an earlier minute than this one"
+        raise BadQuestion(f"expected {minute}: counts are of whole minutes")
     versions = await VersionQueries(pool).ask(Period(since, period.until))
     return VersionReport(versions, True, deploy, await _changes(pool, versions))
 
@@ -118,7 +123,7 @@ def show(answer: VersionReport, question: Question, screen: Screen) -> None:
         name = client_of(one.client_name, one.client_version)
         ends = (_dropped(now), _dropped(before), _rate(now), _rate(before))
         rows.append((name, *(f"{each:,}" for each in numbers), *ends))
-    screen.table(_CHANGED, rows, numbers=range(1, 8))
+    screen.table(_CHANGED, rows, numbers=range(1, 8), together=_RATES)
     _say_more(answer.versions, screen)
     screen.say()
     if not answer.changes:

@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from services.chassis.postgres.pool import Pool
 from services.sessions.commands.question import BadQuestion, Question
-from services.sessions.commands.screen import ANONYMOUS, Screen, client_of, counted, share
+from services.sessions.commands.screen import ANONYMOUS, Screen, client_of, counted, newest, share
 from services.sessions.printing import printable
 from services.sessions.queries.presence_postgres import Presence, Present, PresentSession
 from services.sessions.queries.present_counts_postgres import MAX_GROUPS, PresenceCounts, PresentCount, PresentCounts
@@ -27,8 +27,9 @@ async def ask(pool: Pool, question: Question) -> Present | PresentCounts:
     if asked.by is not None:
         if asked.user is not None:
             raise BadQuestion("expected --by or --user, not both: a user has few sessions")
+        question.takes_no("limit", where="with --by: all sessions are counted")
         return await PresenceCounts(pool).at(at, asked.by, channel=asked.channel, edge=asked.edge)
-    return await Presence(pool).at(at, asked.limit, user=asked.user, channel=asked.channel, edge=asked.edge)
+    return await Presence(pool).at(at, question.limit, user=asked.user, channel=asked.channel, edge=asked.edge)
 
 
 def show(answer: Present | PresentCounts, question: Question, screen: Screen) -> None:
@@ -61,7 +62,8 @@ def show(answer: Present | PresentCounts, question: Question, screen: Screen) ->
         screen.say("Ids are shortened: `timeline` accepts them like this, --json has them in full.")
     if answer.more:
         screen.say()
-        screen.say(f"These are the {number} newest: --limit shows more, --user, --edge, --channel fewer.")
+        these = "This is" if number == 1 else "These are"
+        screen.say(f"{these} {newest(number)}: --limit shows more, --user, --edge, --channel fewer.")
 
 
 def _key(one: PresentCount) -> str:

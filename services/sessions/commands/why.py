@@ -15,13 +15,11 @@ from services.sessions.printing import printable
 from services.sessions.queries.refusals_postgres import RefusedClient
 from services.sessions.queries.user_story_postgres import CatchUp, ConnectionEnd, UserStories, UserStory
 
-_INDENT = " " * 4
-
 
 async def ask(pool: Pool, question: Question) -> UserStory:
     """The user's story. Raises `NotFound` if the user never was here."""
     user: str = question.asked.user
-    story = await UserStories(pool).why(user, question.period, question.asked.limit)
+    story = await UserStories(pool).why(user, question.period, question.limit)
     if not story.known:
         raise NotFound(f"no user {printable(user)!r} is known: `users` lists those who were seen last")
     return story
@@ -42,10 +40,7 @@ def show(answer: UserStory, question: Question, screen: Screen) -> None:
     told += [(one.at, _of_refusal(one, screen)) for one in answer.refusals]
     for _, lines in sorted(told, key=lambda one: one[0], reverse=True):
         screen.say()
-        first, *rest = lines
-        screen.heading(first)
-        for line in rest:
-            screen.say(_INDENT + line)
+        screen.block(lines[0], lines[1:])
     if answer.more:
         screen.say()
         screen.say("There are more: --limit shows them, --since and --until narrow it down.")

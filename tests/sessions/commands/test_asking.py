@@ -136,6 +136,17 @@ def test_nothing_is_an_answer_in_a_sentence(postgres: Postgres, capsys: pytest.C
 
 
 COVERED = [
+    (["drops", "--until", "14:03"], "2 drops from 13:03 to 14:03 ("),
+    (["drops", "--until", "yesterday 14:03"], "No drops from 27 Nov 13:03 to 27 Nov 14:03 ("),
+    (
+        ["edges", "--since", "12:00", "--limit", "1"],
+        "At least 1 run of edges from 12:00 to now (28 Nov 2026, UTC); the newest: 1 running.",
+    ),
+    (
+        ["edges", "--since", "12:00", "--limit", "3"],
+        "At least 3 runs of edges from 12:00 to now (28 Nov 2026, UTC); the 3 newest: 2 running, 1 lost.",
+    ),
+    (["users", "--limit", "1"], "At least 1 user seen from 27 Nov 14:30 to now ("),
     (["drops", "--since", "14:02:30", "--until", "14:02:40"], "2 drops from 14:02 to 14:03 ("),
     (["drops", "--since", "14:02:59.9", "--until", "14:02:59.95"], "2 drops from 14:02 to 14:03 ("),
     (["refusals", "--since", "13:56:40", "--until", "13:56:41"], "1 refusal from 13:56 to 13:57 ("),
@@ -182,6 +193,16 @@ SENSELESS = [
     (["who", "--limit", "0"], "expected a number from 1 to 100000, not '0'"),
     (["who", "--by", "edge", "--user", "ann"], "expected --by or --user, not both"),
     (["drops", "--since", "14:20", "--until", "14:10"], "expected --since to be before --until"),
+    (["drops", "--since", "now"], "expected --since to be before now"),
+    (["who", "--by", "edge", "--limit", "2"], "expected no --limit with --by"),
+    (["channels", "--since", "14:00"], "expected no --since without --peak or --channel"),
+    (["channels", "--until", "14:00"], "expected no --until without --peak or --channel"),
+    (["channels", "--peak", "--channel", "news"], "expected --peak or --channel, not both"),
+    (["channels", "--channel", "news", "--limit", "3"], "expected no --limit with --channel"),
+    (["users", "ann", "--since", "1h"], "expected no --since with a USER"),
+    (["users", "ann", "--limit", "1"], "expected no --limit with a USER"),
+    (["versions", "--before", "14:00", "--since", "1h"], "expected no --since with --before"),
+    (["versions", "--before", "14:29:30"], "expected --before in an earlier minute than this one"),
     (["channels", "--peak", "--since", "40d"], "expected a period of at most 31 days"),
     (["versions", "--since-deploy", "--before", "14:00"], "not both"),
     (["versions", "--before", "14:20:30", "--until", "14:20:50"], "in a later minute than the moment to compare with"),

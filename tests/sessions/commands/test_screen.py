@@ -155,6 +155,33 @@ def test_ids_are_cut_and_the_longest_column_goes_below_where_there_is_no_room(mo
         assert printed.getvalue().splitlines()[1:] == lines
 
 
+def test_what_has_no_room_in_its_line_goes_on_indented(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    heading, sentence = "14:02:11  1001: the edge was being stopped", "Ended by a drain, after 1 min on edge-1."
+    for width, lines in (
+        (60, [heading, "    " + sentence]),
+        (
+            30,
+            [
+                "14:02:11  1001: the edge",
+                "    was being stopped",
+                "    Ended by a drain, after 1",
+                "    min on edge-1.",
+            ],
+        ),
+    ):
+        with narrow(monkeypatch, width) as printed:
+            Screen(NOW).block(heading, [sentence])
+        assert printed.getvalue().splitlines() == lines
+
+
+def test_columns_that_belong_together_are_left_out_together(capsys):
+    columns = ("CLIENT", "RATE", "BEFORE")
+    Screen(NOW).table(columns, [("js", "", "5 %")], (1, 2), together=(1, 2))
+    Screen(NOW).table(columns, [("js", "", "")], (1, 2), together=(1, 2))
+    assert capsys.readouterr().out == "CLIENT  RATE  BEFORE\njs               5 %\nCLIENT\njs\n"
+
+
 def test_a_plot_of_more_than_a_day_says_the_day_at_each_mark(monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     points = [Point(NOW - timedelta(hours=n), 1) for n in range(30, -1, -1)]
