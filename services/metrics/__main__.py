@@ -30,7 +30,7 @@ def _migrate(settings: MetricsSettings, asked: Namespace) -> None:
         sys.exit(f"fairlead-metrics: {error}")
 
 
-COMMANDS = {"migrate": Command("update the tables in PostgreSQL", _migrate)}
+COMMANDS = {"migrate": Command("update the tables in PostgreSQL", _migrate, is_logged=True)}
 SERVICE = Service("metrics", from_environ, _serve, cautions, COMMANDS)
 
 

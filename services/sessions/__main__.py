@@ -92,7 +92,7 @@ COMMANDS = {
     "refusals": Command("who was refused, how often and why", _ask, questions.describe_refusals),
     "edges": Command("edges that ran, drained, stopped or died", _ask, questions.describe_edges),
     "users": Command("users and their devices, when first and last seen", _ask, questions.describe_users),
-    "migrate": Command("update the tables in PostgreSQL", _migrate),
+    "migrate": Command("update the tables in PostgreSQL", _migrate, is_logged=True),
     "outbox": Command("list, show, replay or delete rows of the outbox; its SQL", _outbox, describe_outbox),
     "rebuild": Command(
         "fold the log again into new tables of a read model, and swap them in", _rebuild, describe_rebuild

@@ -63,12 +63,14 @@ class Command(Generic[S]):
     """What a process does instead of serving: `python -m services.NAME COMMAND`.
 
     `about` is its line in `--help`. `describe` adds the command's own arguments to its parser; `run` gets the settings
-    and these arguments, and exits the process with a reason if it fails. The log is set up as for serving.
+    and these arguments, and exits the process with a reason if it fails. `is_logged`: the log tells what it does, as it
+    does of serving. Others print an answer: beside it the log has warnings and errors only, unless it has level debug.
     """
 
     about: str
     run: Callable[[S, Namespace], None]
     describe: Callable[[ArgumentParser], None] = no_arguments
+    is_logged: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,9 +111,10 @@ class Service(Generic[S]):
         if asked.command is None:
             HANGUP.hold()  # from before the settings are read, so that no later change of them is missed
         environ = pinned(environ)
-        settings = self.settings(environ)
-        if asked.command is not None:
-            self.commands[asked.command].run(settings, asked)
+        command = None if asked.command is None else self.commands[asked.command]
+        settings = self.settings(environ, is_quiet=command is not None and not command.is_logged)
+        if command is not None:
+            command.run(settings, asked)
             return
         _before_imports()
         self.serve(settings, self._reading(environ))
@@ -126,10 +129,11 @@ class Service(Generic[S]):
 
         return read
 
-    def settings(self, environ: Mapping[str, str]) -> S:
-        """Reads the settings and sets up the log by them. Exits the process with the reason if they are not valid."""
+    def settings(self, environ: Mapping[str, str], is_quiet: bool = False) -> S:
+        """Reads the settings and sets up the log by them, for `is_quiet` see `configure`. Exits the process with the
+        reason if they are not valid."""
         settings = self._read(environ)
-        configure(settings.log, settings.name)
+        configure(settings.log, settings.name, is_quiet)
         return settings
 
     def _read(self, environ: Mapping[str, str]) -> S:

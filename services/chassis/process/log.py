@@ -72,11 +72,13 @@ class JsonFormatter(logging.Formatter):
         return msgspec.json.encode(entry, enc_hook=str).decode()
 
 
-def configure(settings: LogSettings, process: str) -> None:
-    """Sets up logging for this process. `process`, such as "edge-1", appears in every line. Call it once, first."""
+def configure(settings: LogSettings, process: str, is_quiet: bool = False) -> None:
+    """Sets up logging for this process. `process`, such as "edge-1", appears in every line. `is_quiet`: what "info"
+    would show is left out. Call it once, first."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(process) if settings.format == "json" else TextFormatter(process))
-    logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
+    level = "warning" if is_quiet and settings.level == "info" else settings.level
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.getLogger("uvicorn.access").disabled = True
     for noisy in ("nats", "httpx", "httpcore", "alembic", "urllib3", "uvicorn.error"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 from argparse import Namespace
 from collections.abc import Awaitable, Callable
@@ -40,8 +39,6 @@ def run_verify(settings: SessionsSettings, asked: Namespace) -> None:
 
 
 def _run(settings: SessionsSettings, work: Callable[[Workshop], Awaitable[bool]]) -> None:
-    logging.getLogger("services.chassis.postgres.schema").setLevel(logging.WARNING)  # of a schema that goes again
-
     async def all_of_it() -> bool:
         async with workshop(settings) as opened:
             return await work(opened)

@@ -17,7 +17,7 @@ SAYS = """
 import logging, sys
 from services.chassis.process.log import configure
 from services.chassis.process.settings import LogSettings
-configure(LogSettings(level=sys.argv[1], format=sys.argv[2]), sys.argv[3])
+configure(LogSettings(level=sys.argv[1], format=sys.argv[2]), sys.argv[3], is_quiet=sys.argv[4:] == ["quiet"])
 log = logging.getLogger("edge")
 log.debug("a detail")
 beside = {"user": "alice", "code": 103, "of": ValueError("x"), "level": "mine"}
@@ -30,9 +30,9 @@ except ValueError:
 """
 
 
-def lines(level: str, form: str, process: str = "edge-1") -> list[str]:
+def lines(level: str, form: str, process: str = "edge-1", *quiet: str) -> list[str]:
     ran = subprocess.run(
-        [sys.executable, "-c", SAYS, level, form, process],
+        [sys.executable, "-c", SAYS, level, form, process, *quiet],
         capture_output=True,
         check=True,
         encoding="utf-8",
@@ -86,6 +86,13 @@ def test_a_line_within_a_span_has_its_ids() -> None:
 @pytest.mark.parametrize(("level", "messages"), [("debug", 3), ("info", 2), ("error", 1)])
 def test_levels(level: str, messages: int) -> None:
     assert len(lines(level, "json")) == messages
+
+
+@pytest.mark.parametrize(("level", "messages"), [("debug", 3), ("info", 1), ("error", 1)])
+def test_what_prints_an_answer_logs_no_more_than_warnings_beside_it_unless_everything_is_wanted(
+    level: str, messages: int
+) -> None:
+    assert len(lines(level, "json", "sessions-1", "quiet")) == messages
 
 
 def test_a_process_may_have_any_name() -> None:
