@@ -30,7 +30,10 @@ from services.sessions.privacy.tables_postgres import Tables
 
 PATIENCE_S: Final = 30.0
 """How long an erasure waits for the service to read the log, and for the user's sessions to end."""
+_HEARD_S: Final = 6.0
+"""How long the service may hear no edge: longer than it takes until it counts one as lost."""
 _AGAIN_S: Final = 0.1
+HEARING: Final = "asking whether the sessions service runs"
 READING: Final = "waiting until all have read the session log"
 """The step in which the read models and the webhooks read what is to be rewritten."""
 
@@ -99,11 +102,22 @@ class Erasure:
             return
         if not and_end:
             raise Connected
+        await self._see_the_service_run()
         await disconnect(self._link, self._person)
         until = self._until()
         while await self._tables.open_sessions():
             await self._wait(
                 until, "sessions of the user are still open, or open again: let your application refuse them"
+            )
+
+    async def _see_the_service_run(self) -> None:
+        """Waits until the service hears an edge, of which each tells of itself every second. Nobody is disconnected
+        for an erasure that cannot go on, as the service does not run."""
+        heard, until = await self._tables.heard(), self._until(min(_HEARD_S, self._patience_s))
+        while await self._tables.heard() == heard:
+            self._progress(HEARING, 0, 0)
+            await self._wait(
+                until, "nobody was disconnected, as the sessions service does not run, or hears no edge: start it"
             )
 
     async def erase(self) -> Counter[str]:
@@ -151,8 +165,8 @@ class Erasure:
                 "it must run, and catch up",
             )
 
-    def _until(self) -> float:
-        return asyncio.get_running_loop().time() + self._patience_s
+    def _until(self, patience_s: float | None = None) -> float:
+        return asyncio.get_running_loop().time() + (self._patience_s if patience_s is None else patience_s)
 
     async def _wait(self, until: float, why: str) -> None:
         if asyncio.get_running_loop().time() > until:

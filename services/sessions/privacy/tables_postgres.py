@@ -34,6 +34,7 @@ _REMEMBER: Final = """
 INSERT INTO erased_connections (user_digest, connection, at) SELECT $1, c, now() FROM unnest($2::bytea[]) AS c
 ON CONFLICT (user_digest, connection) DO UPDATE SET at = excluded.at"""
 _OPEN: Final = "SELECT count(*) FROM sessions WHERE user_id = $1 AND ended_at IS NULL"
+_HEARD: Final = "SELECT sum(extract(epoch FROM heard_at))::text FROM heard_edges"
 _ERASURE: Final = "SELECT at FROM erasures WHERE user_digest = $1"
 # A model that another version has folded is folded on, and its own position stays behind until it is rebuilt.
 _POSITIONS: Final = """
@@ -131,6 +132,11 @@ class Tables:
         """How many sessions of his are open."""
         async with self._pool.database() as database:
             return int(await database.fetchval(_OPEN, self._person.stored))
+
+    async def heard(self) -> str:
+        """Something that is another each time that the service has heard an edge, whatever the clocks say."""
+        async with self._pool.database() as database:
+            return str(await database.fetchval(_HEARD))
 
     async def erased_at(self) -> int:
         """When he was erased, as the fold knows it: Unix milliseconds, 0 if he never was."""

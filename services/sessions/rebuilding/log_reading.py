@@ -87,7 +87,7 @@ class LogReading:
         if size != len(entry.data):
             if entry.unreadable is None:
                 what = f"the dead letter of message {entry.sequence} has facts that this version can read"
-                raise LetterWaits(f"{what}: first run `python -m services.sessions dead-letters replay all`")
+                raise LetterWaits(f"{what}: first give `dead-letters replay all` in place of this command")
             return entry
         reason = "it is a dead letter of the live tables"
         return entry._replace(batch=None, unreadable=Unreadable(entry.data, reason))

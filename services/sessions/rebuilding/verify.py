@@ -88,8 +88,8 @@ def _say(workshop: Workshop, found: list[Comparison], gone: list[OvertakenSoFar]
     rows, at = sum(one.rows for one in found), f"message {refolding.position.sequence:,} of the session log"
     if differing:
         models = models_with({one.table for one in differing})
-        commands = "; ".join(f"python -m services.sessions rebuild {model}" for model in models)
-        print_line(f"not equal, as of {at}. To rebuild the tables from the log: {commands}")
+        commands = "; ".join(f"rebuild {model}" for model in models)  # whatever stands before "verify" here
+        print_line(f"not equal, as of {at}. To rebuild these tables from the log, give in place of verify: {commands}")
     else:
         erased = ["counts that include erased users"] if of_erased else []
         but = [*erased, "what was dropped before it was folded"] if gone else erased

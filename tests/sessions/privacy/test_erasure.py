@@ -18,7 +18,7 @@ from services.chassis.nats.settings import NatsSettings
 from services.chassis.postgres.pool import Pool
 from services.sessions.privacy.erasure import Erasure
 from services.sessions.privacy.person import Person
-from services.sessions.privacy.progress import unwatched
+from services.sessions.privacy.progress import Incomplete, unwatched
 from tests.sessions.privacy.stores import folded_afresh, found_in_files, found_in_jetstream, found_in_postgres
 from tests.sessions.privacy.test_calls_http import ended
 from tests.sessions.running import API_KEY, sessions_of
@@ -233,10 +233,22 @@ async def test_who_is_connected_is_disconnected_first_or_not_erased(
         over_http = await ended(it.service, {"user": PLAIN}, API_KEY)
         assert over_http["state"] == "failed" and over_http["error"].endswith('and ask again with "disconnect": true')
         assert await found_in_jetstream(it.link, it.ann) != set()
+        await _is_not_begun_without_the_service(it, server, postgres)
+        assert "subscribe" in await ann.ask_in_any_order(subscribe={"channel": "one:x"})
         done = await _erase(it, "--disconnect")
         assert done.returncode == 0, done.stderr
         assert (await ann.closed())[0] == 3503
         assert await found_in_jetstream(it.link, it.ann) == set()
+
+
+async def _is_not_begun_without_the_service(it: Story, server: NativeNats, postgres: Postgres) -> None:
+    privacy = NatsSettings(url=server.url, user="privacy", password=password_of("privacy"))
+    it.service.pause()
+    async with Pool(postgres.url, 3) as pool, linked(privacy, subjects.PRIVACY_INBOX) as link:
+        erasure = Erasure(link, pool, it.ann, [], unwatched, patience_s=0.3)
+        with pytest.raises(Incomplete, match="nobody was disconnected, as the sessions service does not run"):
+            await erasure.disconnected(and_end=True)
+    it.service.resume()
 
 
 async def _is_open(service: ServiceProcess) -> None:

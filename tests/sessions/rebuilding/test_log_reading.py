@@ -101,7 +101,7 @@ async def test_a_message_that_was_put_aside_as_a_whole_has_no_facts():
 
 async def test_a_letter_with_a_part_of_a_message_waits_only_as_long_as_it_cannot_be_read():
     archive = Archive(1)
-    with pytest.raises(LetterWaits, match=r"message 1 .* first run .* replay all"):
+    with pytest.raises(LetterWaits, match=r"message 1 .* first give .* replay all"):
         await LogReading(archive, None, "e", 1, {1: 0}).read(1)
     archive.data = archive.data.replace(b'"events":[', b'"events":[{"type":"teleported"},')
     found = await everything(LogReading(archive, None, "e", 1, {1: 0}), 1)

@@ -56,7 +56,7 @@ async def test_what_was_changed_by_hand_is_found_and_repaired(
             assert all(text in said for text in texts), (texts, said)
         assert "channels: 50 of 51 rows differ" in said and "and 30 more" in said
         assert said.count("only in the live table") == 20
-        assert all(f"services.sessions rebuild {model}" in said.splitlines()[-1] for model in MODELS)
+        assert all(f" rebuild {model}" in said.splitlines()[-1] for model in MODELS)
         await rebuilt(settings, "drops")
         repaired = await all_rows(postgres.url)
         assert {table for table, rows in repaired.items() if rows == before[table]} & set(CORRUPTED) == {"drops"}
