@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.chassis.nats import link as link_module
+from services.chassis.nats import permissions as permissions_module
 from services.chassis.nats.link import NatsAway, NatsLink, NotPermitted
 from services.chassis.nats.permissions import HOLD_S, MAX_KEPT, NAME_AGAIN_S, Forbidden, Permissions, forbidden_by
 from services.chassis.nats.settings import NatsSettings
@@ -200,6 +201,7 @@ async def test_what_is_permitted_by_a_reload_works_without_a_reconnect(
     server: NativeNats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(link_module, "_PERMITTED_NOW_S", 0.1)
+    monkeypatch.setattr(permissions_module, "HOLD_S", 0.5)
     server.configure(users('"_INBOX.>"'))
     server.start()
     async with linked(settings(server)) as link:

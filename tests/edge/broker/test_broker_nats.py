@@ -12,7 +12,6 @@ from msgspec import structs
 from nats.js.api import StreamConfig
 
 from proto import subjects
-from services.chassis.nats import streams
 from services.chassis.nats.link import NatsLink
 from services.chassis.nats.settings import NatsSettings
 from services.chassis.nats.stream_reads import read_last, read_stream
@@ -308,7 +307,7 @@ async def test_streams_that_do_not_answer_are_counted_until_they_do(nats_server,
     async with broker(nats_server.url, Listener()) as a:
         await a.state(CHAT)
         assert not a.health.unanswered
-        monkeypatch.setattr(streams, "API_TIMEOUT_S", 0.2)
+        monkeypatch.setattr(log_streams_nats, "API_TIMEOUT_S", 0.2)
         nats_server.pause()
         with pytest.raises(BrokerAway):
             await a.state(CHAT)

@@ -79,7 +79,7 @@ async def test_what_is_known_of_a_stream_is_not_lost_when_it_falls_silent(nats_s
 
 async def test_an_audit_asks_each_stream_although_another_does_not_answer(nats_server, monkeypatch):
     async with broker(nats_server.url, Listener()) as a:
-        monkeypatch.setattr(streams, "API_TIMEOUT_S", 0.2)
+        monkeypatch.setattr(log_streams_nats, "API_TIMEOUT_S", 0.2)
         nats_server.pause()
         assert (await a.audit({NEWS: 0, CHAT: 0})).unknown == {NEWS, CHAT}
         await eventually(lambda: len(a.health.unanswered) == 2)
@@ -90,7 +90,7 @@ async def test_a_stream_whose_channels_are_closed_counts_no_more_once_it_answers
     monkeypatch.setattr(stream_gates_nats, "CHECK_AGAIN_S", 0.1)
     async with broker(nats_server.url, Listener()) as a:
         await a.open(CHAT)
-        monkeypatch.setattr(streams, "API_TIMEOUT_S", 0.2)
+        monkeypatch.setattr(log_streams_nats, "API_TIMEOUT_S", 0.2)
         nats_server.pause()
         await a.audit({CHAT: 0})
         a.close(CHAT)
@@ -119,7 +119,7 @@ async def test_a_stream_without_a_majority_counts_until_it_has_one(nats_server, 
 async def test_nobody_needs_to_wait_for_the_state_of_a_stream(nats_server, monkeypatch):
     """Its failure would be reported as one that nobody read."""
     async with broker(nats_server.url, Listener()) as a:
-        monkeypatch.setattr(streams, "API_TIMEOUT_S", 0.2)
+        monkeypatch.setattr(log_streams_nats, "API_TIMEOUT_S", 0.2)
         nats_server.pause()
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(a.state(CHAT), 0.05)

@@ -26,7 +26,7 @@ from services.sessions.api.model_questions import ModelQuestions
 from services.sessions.api.positions import PositionReader
 from services.sessions.api.presence_questions import PresenceQuestions
 from services.sessions.api.questions import Question, SessionQuestions
-from services.sessions.api.reader_postgres import ReadPool, SessionsReader
+from services.sessions.api.reader_postgres import STATEMENT_S, ReadPool, SessionsReader
 from services.sessions.api.session_counts import SessionCounts
 from services.sessions.api.session_export import SessionsExport
 from services.sessions.queries.channels_postgres import Channels
@@ -80,9 +80,9 @@ def application(pool: ReadPool, hub: Hub | None = None) -> Starlette:
 
 
 @asynccontextmanager
-async def asking(url: str) -> AsyncIterator[httpx.AsyncClient]:
+async def asking(url: str, statement_s: float = STATEMENT_S) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the API over the database at `url`, which is prepared."""
-    async with ReadPool(url, 4) as pool:
+    async with ReadPool(url, 4, statement_s) as pool:
         transport = httpx.ASGITransport(application(pool))
         async with http_client(transport=transport, base_url="http://api", headers={"X-API-Key": API_KEY}) as http:
             yield http

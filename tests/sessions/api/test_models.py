@@ -13,6 +13,7 @@ import pytest
 
 from proto.events import BY_NETWORK, Closed, EdgeStarted, Opened, Refused, Subscribed, Unsubscribed
 from services.chassis.postgres.pool import Pool
+from services.sessions.api import calls
 from services.sessions.api.paging import OF_ANOTHER_LIST, OF_OTHER_FILTERS
 from tests.sessions.api.serving import Log, asking
 from tests.support.servers import Postgres
@@ -243,7 +244,7 @@ async def test_no_question_holds_a_connection_for_longer_than_a_statement_may_ta
     postgres: Postgres, path: str
 ) -> None:
     holder = await asyncpg.connect(postgres.url)
-    async with asking(postgres.url) as http, holder.transaction():
+    async with asking(postgres.url, statement_s=0.3) as http, holder.transaction():
         for table in ("opening_versions", "user_devices", "channels", "edges"):
             await holder.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
         answer = await http.get(path)
@@ -284,7 +285,9 @@ async def execute(postgres: Postgres, statement: str) -> str:
         await database.close()
 
 
-async def test_an_answer_waits_for_the_position_that_it_is_asked_for(postgres: Postgres) -> None:
+async def test_an_answer_waits_for_the_position_that_it_is_asked_for(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with Pool(postgres.url, 4) as pool, asking(postgres.url) as http:
         log = Log(pool)
         await log.write(*STORY)
@@ -296,9 +299,10 @@ async def test_an_answer_waits_for_the_position_that_it_is_asked_for(postgres: P
             group.create_task(keep(waiting, answers))
             await log.write(Opened(at=T0 + HOUR, connection="z", user="zoe"))
         assert [one["id"] for one in answers[0].json()["sessions"]] == ["z"]
+        monkeypatch.setattr(calls, "POSITION_WAIT_S", 0.2)
         late = await http.get("/sessions", params={"after_position": "e:9"})
         assert late.status_code == 503 and late.headers["fairlead-position"] == "e:2"
-        assert "the rows are at e:2 and did not reach e:9 within 5 s" in late.json()["error"]["message"]
+        assert "the rows are at e:2 and did not reach e:9 within 0.2 s" in late.json()["error"]["message"]
         for wrong in ("9", "e:", "e:x", "e:-1"):
             assert (await http.get("/sessions", params={"after_position": wrong})).status_code == 400
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import asyncpg
@@ -21,11 +22,17 @@ async def make_outbox(url: str) -> None:
 
 async def insert(url: str, channel: str, *data: str) -> None:
     """One transaction with a row for each of the JSON texts."""
+    await insert_each(url, [channel], *data)
+
+
+async def insert_each(url: str, channels: Iterable[str], *data: str) -> None:
+    """The same for each of the channels."""
     database = await asyncpg.connect(url)
     try:
-        async with database.transaction():
-            for one in data:
-                await database.fetchval("SELECT fairlead_publish($1, $2)", channel, one)
+        for channel in channels:
+            async with database.transaction():
+                for one in data:
+                    await database.fetchval("SELECT fairlead_publish($1, $2)", channel, one)
     finally:
         await database.close()
 

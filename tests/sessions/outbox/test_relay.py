@@ -15,7 +15,7 @@ from services.sessions.outbox.relay import Relay
 from services.sessions.outbox.rows import NotNow, Outcome, Published, Refused, Row
 from services.sessions.outbox.table_postgres import MARKING, OutboxTable
 from tests.sessions.database import execute
-from tests.sessions.outbox.table import insert, make_outbox, rows_of
+from tests.sessions.outbox.table import insert, insert_each, make_outbox, rows_of
 from tests.support.eventually import eventually
 from tests.support.servers import Postgres
 
@@ -150,8 +150,7 @@ async def test_relays_share_the_work_and_keep_the_order(url: str):
     one.held = two.held = set(channels)
     async with relaying(url, one), relaying(url, two):
         for part in range(3):
-            for channel in channels:
-                await insert(url, channel, *(str(5 * part + number) for number in range(5)))
+            await insert_each(url, channels, *(str(5 * part + number) for number in range(5)))
         await eventually(lambda: one.tried and two.tried)
         one.held.clear()
         await eventually(lambda: empty(url))

@@ -14,7 +14,7 @@ from services.chassis.postgres.pool import Pool
 from services.sessions.outbox.rows import MAX_CALL_BYTES, Refused, Row
 from services.sessions.outbox.table_postgres import MARKING, ROWS_OF_A_SLOT, OutboxTable
 from tests.sessions.database import execute
-from tests.sessions.outbox.table import insert, make_outbox, rows_of
+from tests.sessions.outbox.table import insert, insert_each, make_outbox, rows_of
 from tests.support.eventually import eventually
 from tests.support.servers import Postgres
 
@@ -63,8 +63,7 @@ async def test_what_is_rolled_back_is_never_seen(table: OutboxTable, postgres: P
 
 async def test_a_channel_is_in_one_turn_at_a_time_and_one_that_waits_in_none(table: OutboxTable, postgres: Postgres):
     channels = [f"c{number}" for number in range(200)]
-    for channel in channels:
-        await insert(postgres.url, channel, "1", "2")
+    await insert_each(postgres.url, channels, "1", "2")
     async with table.turn(()) as one, table.turn(()) as two, table.turn(()) as three:
         seen = [{row.channel for row in turn.rows} for turn in (one, two, three)]
         assert all(seen), "each has some"
