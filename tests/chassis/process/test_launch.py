@@ -15,8 +15,9 @@ from typing import NamedTuple, NoReturn
 import pytest
 
 from deploy.processes.ports import free_port
-from services.chassis.process.launch import Service, Tool
-from services.chassis.process.settings import ConfigurationError
+from services.chassis.process import launch
+from services.chassis.process.launch import Command, Service, Tool
+from services.chassis.process.settings import ConfigurationError, LogSettings
 from services.edge.settings import EdgeSettings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -111,7 +112,7 @@ def unusable(environ: Mapping[str, str]) -> EdgeSettings:
     raise ConfigurationError("edge.port: expected a number")
 
 
-def unreachable(settings: EdgeSettings, read: object = None) -> NoReturn:
+def unreachable(settings: object, read: object = None) -> NoReturn:
     raise AssertionError
 
 
@@ -130,6 +131,27 @@ def test_a_tool_runs_where_there_are_no_settings_yet(capsys: pytest.CaptureFixtu
     tools = {"greet": Tool("say hello", greet, describe)}
     Service("edge", unusable, unreachable, unreachable, tools=tools).main(["greet", "alice"], {})
     assert capsys.readouterr().out == "hello alice\n"
+
+
+class Plain(NamedTuple):
+    """The settings of a service that has hardly any."""
+
+    log: LogSettings = LogSettings()
+    name: str = "plain"
+
+
+def test_the_log_of_a_command_is_quiet_unless_it_tells_what_the_command_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    quiet: list[bool] = []
+    monkeypatch.setattr(launch, "configure", lambda settings, name, is_quiet: quiet.append(is_quiet))
+
+    def work(settings: Plain, asked: Namespace) -> None:
+        assert asked.command
+
+    commands = {"ask": Command("ask", work), "migrate": Command("migrate", work, is_logged=True)}
+    service = Service("plain", lambda environ: Plain(), unreachable, unreachable, commands)
+    for command in commands:
+        service.main([command], {})
+    assert quiet == [True, False]
 
 
 @pytest.mark.parametrize("service", ["edge", "sessions", "metrics"])
