@@ -64,7 +64,12 @@ DROPS_BY: Final = _choice("by", "What ends are counted by; `by` is who ended the
 REFUSALS_BY: Final = _choice("by", "What refusals are counted by.", "action", "code", "user")
 GOODBYES: Final = _choice("goodbyes", "Whether to count ends that the client wanted, too.", "no", "yes")
 CODE: Final = Parameter("code", "Only ends with this close code.", {"type": "integer"}, number(0, 2**31 - 1))
-REFUSED_USER: Final = Parameter("user", "List only refusals of this user.", {"type": "string"}, user_id)
+REFUSED_USER: Final = Parameter(
+    "user",
+    "Count and list only refusals of this user; empty: of clients whose user is not known, or who are anonymous.",
+    {"type": "string"},
+    user_id,
+)
 
 USERS: Final = Paged("users", UserPlace)
 CHANNELS: Final = Paged("channels", ChannelPlace, described="; with `order=subscribers` only")
@@ -224,7 +229,7 @@ class ModelQuestions:
     async def _refused(self, values: Values) -> RefusalsView:
         period, limit = period_of(values), _limit(values)
         latest = await self._refusals.ones(period, limit, values.get("user"), REFUSALS.after(values))
-        counts = await self._refusals.ask(period, values.get("by", "action"))
+        counts = await self._refusals.ask(period, values.get("by", "action"), values.get("user"))
         following = None if latest.next is None else REFUSALS.cursor_at(values, latest.next)
         return RefusalsView(counts=counts, latest=latest.rows, more=following is not None, next=following)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple
 
@@ -14,6 +15,7 @@ from services.sessions.values import identity
 
 RefusalsBy = Literal["action", "code", "user"]
 
+_COLUMNS: Final = {"action": "action, code", "code": "code"}
 MAX_GROUPS: Final = 200
 
 _COUNTS: Final = f"""
@@ -21,7 +23,9 @@ SELECT {{columns}}, sum(count)::bigint AS count FROM refusal_counts WHERE {COUNT
 GROUP BY {{columns}} ORDER BY sum(count) DESC, {{columns}} LIMIT {MAX_GROUPS}"""
 
 MAX_READ: Final = 5_000
-"""Refusals that are counted by user, who may all be others: of more, the newest."""
+"""Refusals that are counted one by one, by user or of one user: of more, the newest."""
+
+_OF_USER: Final = "AND user_id = $4"
 
 # Without a user it is an anonymous client if it had connected. Otherwise nobody knows who it was: also of refusals that
 # no edge wrote singly, which name no connection. Each has its place, that of the newest is 1: by it the greatest groups
@@ -30,7 +34,7 @@ _BY_USER: Final = f"""
 WITH newest AS MATERIALIZED (
     SELECT row_number() OVER (ORDER BY at DESC, number DESC) AS place, at, user_id, action, code, reason, channel,
         address, count, user_id = '' AND connection <> '' AND action <> 'connect' AS anonymous
-    FROM refusals WHERE at >= $1 AND at < $2 ORDER BY at DESC, number DESC LIMIT $3
+    FROM refusals WHERE at >= $1 AND at < $2 {{of_user}} ORDER BY at DESC, number DESC LIMIT $3
 ), greatest AS MATERIALIZED (
     SELECT sum(count)::bigint AS count, min(place) AS last, array_agg(place) AS places
     FROM newest GROUP BY user_id, anonymous, action, code, reason ORDER BY 1 DESC, 2 LIMIT {MAX_GROUPS}
@@ -44,6 +48,19 @@ SELECT n.user_id AS user, n.anonymous, n.action, n.code, n.reason, g.count, n.at
     (SELECT count(*) >= $3 FROM newest) AS more
 FROM greatest AS g JOIN newest AS n ON n.place = g.last LEFT JOIN of_channels AS o ON o.last = g.last
 LEFT JOIN newest AS c ON c.place = o.last_of_channel ORDER BY g.count DESC, g.last"""
+
+# No table of counts knows users.
+_NEWEST_OF_USER: Final = f"""
+WITH newest AS MATERIALIZED (
+    SELECT at, action, code, count FROM refusals WHERE at >= $1 AND at < $2 {_OF_USER}
+    ORDER BY at DESC, number DESC LIMIT $3
+)"""
+_COUNTS_OF_USER: Final = f"""{_NEWEST_OF_USER}
+SELECT {{columns}}, sum(count)::bigint AS count FROM newest
+GROUP BY {{columns}} ORDER BY sum(count) DESC, {{columns}} LIMIT {MAX_GROUPS}"""
+_CURVE_OF_USER: Final = f"""{_NEWEST_OF_USER}
+SELECT date_bin(make_interval(secs => $5::int), at, '1970-01-01 00:00:00+00'::timestamptz) AS at,
+    sum(count)::bigint AS count, count(*) AS records FROM newest GROUP BY 1"""
 
 _TOTAL: Final = f"SELECT coalesce(sum(count), 0)::bigint FROM refusal_counts WHERE {COUNTED}"
 _CURVE: Final = f"SELECT {STEP}, sum(count)::bigint FROM refusal_counts WHERE {COUNTED} GROUP BY 1"
@@ -72,7 +89,7 @@ class RefusalCount(Struct):
 
 class Refusals(Struct):
     """Refusals in a period: how many, the greatest groups of them first, and their curve. `more`: the groups are those
-    of only the newest `MAX_READ`."""
+    of only the newest `MAX_READ` records; of one user `total` and `curve` are, too."""
 
     period: Period
     by: RefusalsBy
@@ -120,22 +137,32 @@ class RefusalCounts:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def ask(self, period: Period, by: RefusalsBy = "action") -> Refusals:
-        """The refusals in this period, rounded to whole minutes. At most `MAX_GROUPS` groups: by action and code, by
-        code alone, or by user, action, code and reason."""
+    async def ask(self, period: Period, by: RefusalsBy = "action", user: str | None = None) -> Refusals:
+        """The refusals in this period, rounded to whole minutes; of one user, or of all. At most `MAX_GROUPS` groups:
+        by action and code, by code alone, or by user, action, code and reason."""
         period = period.rounded(MINUTE_S)
+        if user is not None:
+            return await self._of_user(period, by, identity(user))
         async with self._pool.database() as database, database.transaction(isolation="repeatable_read", readonly=True):
             if by == "user":
-                rows = await database.fetch(_BY_USER, period.since, period.until, MAX_READ)
+                rows = await database.fetch(_BY_USER.format(of_user=""), period.since, period.until, MAX_READ)
             else:
-                columns = "action, code" if by == "action" else "code"
-                rows = await database.fetch(_COUNTS.format(columns=columns), *period.counted)
+                rows = await database.fetch(_COUNTS.format(columns=_COLUMNS[by]), *period.counted)
             total = await database.fetchval(_TOTAL, *period.counted)
             curve = await database.fetch(_CURVE, *period.counted_up_to(period.step_s), period.step_s)
         points = filled(period, dict(map(tuple, curve)))
-        groups = [RefusalCount(**{name: value for name, value in row.items() if name != "more"}) for row in rows]
         more = any(row.get("more") for row in rows)
-        return Refusals(period, by, total, groups, period.step_s, points, more)
+        return Refusals(period, by, total, _groups(rows), period.step_s, points, more)
+
+    async def _of_user(self, period: Period, by: RefusalsBy, user: str) -> Refusals:
+        statement = _BY_USER.format(of_user=_OF_USER) if by == "user" else _COUNTS_OF_USER.format(columns=_COLUMNS[by])
+        values = period.since, period.until, MAX_READ, user
+        async with self._pool.database() as database, database.transaction(isolation="repeatable_read", readonly=True):
+            rows = await database.fetch(statement, *values)
+            curve = await database.fetch(_CURVE_OF_USER, *values, period.step_s)
+        points = filled(period, {row["at"]: row["count"] for row in curve})
+        total, records = sum(row["count"] for row in curve), sum(row["records"] for row in curve)
+        return Refusals(period, by, total, _groups(rows), period.step_s, points, records >= MAX_READ)
 
     async def ones(
         self, period: Period, limit: int, user: str | None = None, after: RefusalPlace | None = None
@@ -154,3 +181,7 @@ class RefusalCounts:
         places = [RefusalPlace(row["at"], row["number"]) for row in rows[limit - 1 : limit] if len(rows) > limit]
         ones = [RefusedClient(**{name: value for name, value in row.items() if name != "number"}) for row in rows]
         return RefusalsPage(ones[:limit], places[0] if places else None)
+
+
+def _groups(rows: Sequence[Any]) -> list[RefusalCount]:
+    return [RefusalCount(**{name: value for name, value in row.items() if name != "more"}) for row in rows]

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from services.chassis.postgres.pool import Pool
 from services.sessions.queries import refusals_postgres
 from services.sessions.queries.periods import Period
-from services.sessions.queries.refusals_postgres import RefusalCounts, Refusals, RefusalsPage
+from services.sessions.queries.refusals_postgres import RefusalCounts, Refusals, RefusalsBy, RefusalsPage
 from services.sessions.rows import Refusal
 from tests.sessions.rows_by_hand import EPOCH, insert
 from tests.support.servers import Postgres
@@ -58,6 +58,30 @@ async def test_the_greatest_group_comes_first_and_of_equals_the_last_one_that_wa
     monkeypatch.setattr(refusals_postgres, "MAX_READ", 3)
     newest = await ask(postgres)
     assert newest.more and [(one.user, one.count) for one in newest.groups] == [("eve", 7), ("bob", 7), ("ann", 2)]
+
+
+async def test_of_one_user_only_theirs_are_counted_whichever_way(postgres: Postgres, monkeypatch: pytest.MonkeyPatch):
+    await insert(
+        postgres.url,
+        refusal("ann", -1, 1000),
+        refusal("ann", 0, 40),
+        refusal("bob", 1, 7),
+        replace(refusal("ann", 3, 2), action="publish", code=103),
+        refusal("", 4, 9),
+    )
+    ways: tuple[RefusalsBy, ...] = ("user", "action", "code")
+    async with Pool(postgres.url, 1) as pool:
+        for by in ways:
+            found = await RefusalCounts(pool).ask(PERIOD, by, "ann")
+            assert (found.total, [one.count for one in found.groups], found.more) == (42, [40, 2], False), by
+            assert [point.count for point in found.curve] == [40, 0, 0, 2, 0, 0, 0, 0, 0, 0]
+            nobodys = await RefusalCounts(pool).ask(PERIOD, by, "")
+            assert (nobodys.total, [one.count for one in nobodys.groups]) == (9, [9]), by
+            assert (await RefusalCounts(pool).ask(PERIOD, by, "zoe")).groups == []
+        monkeypatch.setattr(refusals_postgres, "MAX_READ", 1)
+        for by in ways:
+            newest = await RefusalCounts(pool).ask(PERIOD, by, "ann")
+            assert (newest.total, [one.count for one in newest.groups], newest.more) == (2, [2], True), by
 
 
 async def test_pages_have_every_refusal_once_also_of_one_millisecond(postgres: Postgres):
