@@ -134,16 +134,18 @@ def of_filters(pool: ExplainingPool, chance: Chance) -> list[Question]:
         "at, edge": Filters(at=then, edge="edge-3"),
         "at, channel": Filters(at=then, channel="chat:7"),
     }
-    counted = {
-        ("edge", "client_version"): (Filters(), month),
-        ("end_code",): (Filters(), hour),
-        ("user",): (Filters(user=chance.user()), month),
-    }
+    counted = [
+        (("edge", "client_version"), Filters(), month),
+        (("end_code",), Filters(), hour),
+        (("user",), Filters(user=chance.user()), month),
+        (("edge",), Filters(at=hour.until), hour),
+        (("channel",), Filters(at=hour.until), hour),
+    ]
     return [
         *(Question(name, partial(reader.sessions, which, 101)) for name, which in filters.items()),
         *(
             Question(f"counts by {group}", partial(counts.ask, which, group, DAY_S, period))
-            for group, (which, period) in counted.items()
+            for group, which, period in counted
         ),
         *(
             Question(f"who, a later page of {which}", partial(Presence(pool).at, then, 100, **which, after=earlier))
@@ -152,6 +154,10 @@ def of_filters(pool: ExplainingPool, chance: Chance) -> list[Question]:
         Question("users, a later page", partial(Users(pool).seen, month, 101, UserPlace(then, "u"))),
         Question("users who stayed", partial(Users(pool).seen, hour, 101, UserPlace(then - timedelta(seconds=1), "u"))),
         Question("refusals, a later page", partial(refusals.ones, month, 100, None, RefusalPlace(then, 9))),
+        *(
+            Question(f"refusals of a user by {by}", partial(refusals.ask, month, by, chance.user()))
+            for by in ("user", "action")
+        ),
         Question("who counts", partial(PresenceCounts(pool).at, then, "edge")),
         Question("who counts, channel", partial(PresenceCounts(pool).at, then, "edge", channel="chat:7")),
     ]

@@ -13,7 +13,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from services.sessions.api.filters import Filters
 from services.sessions.api.parameters import Parameter, interval, some_of
-from services.sessions.api.sessions_sql import OF_CHANNELS, STATE, Bound, Query, where
+from services.sessions.api.sessions_sql import STATE, Bound, Query, edge_then, of_channels, where
 from services.sessions.queries.periods import DAY_S, HOUR_S, MINUTE_S, Period, counted_in
 
 MAX_COUNTED: Final = timedelta(days=7)
@@ -35,7 +35,8 @@ _OF_OPENINGS: Final = ("edge", "client_name", "client_version")
 
 GROUP: Final = Parameter(
     "group",
-    f"What to count by: some of {', '.join(_EXPRESSIONS)}, separated by commas.",
+    f"What to count by: some of {', '.join(_EXPRESSIONS)}, separated by commas. With `at`, `edge` and "
+    "`channel` are those of that moment, as the filters are; all others are of the current or last connection.",
     {"type": "string", "pattern": f"^({'|'.join(_EXPRESSIONS)})(,({'|'.join(_EXPRESSIONS)}))*$"},
     some_of(*_EXPRESSIONS),
 )
@@ -71,9 +72,9 @@ class CountsView(Struct, kw_only=True):
 
     `source`: "openings" are the counts of opened connections that began a session, with the edge and the version at
     that time, by whole minutes, to which the period is rounded outwards; "sessions" are the sessions, with those of
-    their last connection. `interval_s` is null if the period is counted as a whole; an interval without a session is
-    left out, and the first and the last may be in the period only in part. With the group `channel` a session counts in
-    each of its channels.
+    their last connection, but for the edge and the channels of the moment `at`. `interval_s` is null if the period is
+    counted as a whole; an interval without a session is left out, and the first and the last may be in the period only
+    in part. With the group `channel` a session counts in each of its channels.
     """
 
     period: Period
@@ -120,11 +121,15 @@ def count_openings(filters: Filters, group: tuple[str, ...], interval_s: int | N
 def count_sessions(filters: Filters, group: tuple[str, ...], interval_s: int | None) -> Query:
     """Counts sessions. The filters have the period."""
     bound = Bound()
-    columns = [_bin("s.opened_at", interval_s, bound), *(_EXPRESSIONS[name] for name in group)]
+    columns = [_bin("s.opened_at", interval_s, bound), *(_expression(name, filters, bound) for name in group)]
     source = f"(SELECT * FROM sessions s WHERE {where(filters, bound)}) s"
     if "channel" in group:
-        return _grouped(columns, group, "count(DISTINCT s.id)", f"{source} {OF_CHANNELS}", bound.values)
+        return _grouped(columns, group, "count(DISTINCT s.id)", f"{source} {of_channels(filters, bound)}", bound.values)
     return _grouped(columns, group, "count(*)", source, bound.values)
+
+
+def _expression(name: str, filters: Filters, bound: Bound) -> str:
+    return edge_then(filters, bound) if name == "edge" and filters.at is not None else _EXPRESSIONS[name]
 
 
 def _bin(column: str, interval_s: int | None, bound: Bound) -> str:

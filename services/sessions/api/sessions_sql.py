@@ -31,9 +31,8 @@ _CONDITION: Final[dict[str, str]] = {
     "ended": "ended_at IS NOT NULL AND away_until > now() IS NOT TRUE",
 }
 
-OF_CHANNELS: Final = """
+_OF_CHANNELS: Final = """
 JOIN connections c ON c.session_id = s.id JOIN subscriptions u ON u.connection = c.id AND u.opened_at = c.opened_at"""
-"""Joins the sessions `s` with their subscriptions `u`."""
 
 # Goes from name to name in the index sessions_by_version instead of reading every session.
 MAX_NAMES: Final = 50
@@ -137,6 +136,18 @@ def where(filters: Filters, bound: Bound) -> str:
     return _all(conditions)
 
 
+def of_channels(filters: Filters, bound: Bound) -> str:
+    """Joins the sessions `s` with their subscriptions `u`: those of the filters' moment, without one all."""
+    return _OF_CHANNELS if filters.at is None else f"{_OF_CHANNELS} AND {_subscribed_at(filters, bound)}"
+
+
+def edge_then(filters: Filters, bound: Bound) -> str:
+    """The edge on which the session `s` was at the filters' moment; NULL if it was away. It has that of its last
+    connection itself."""
+    of_another = f"SELECT c.edge {_by_another(filters, bound)} ORDER BY c.opened_at DESC, c.id DESC LIMIT 1"
+    return f"CASE WHEN {is_of_the_last(bound(filters.at))} THEN s.edge ELSE ({of_another}) END"
+
+
 def _all(conditions: Sequence[str]) -> str:
     return " AND ".join(conditions) or "true"
 
@@ -234,8 +245,7 @@ def _of_channel(filters: Filters, bound: Bound) -> str:
         begin = f"{bound(filters.since)}::timestamptz - '24:00:00'::interval"
         since = f" AND u.since >= {begin} AND u.opened_at >= {begin} AND c.opened_at >= {begin}"
     if filters.at is not None:
-        moment = bound(filters.at)
-        at = f" AND u.since <= {moment} AND {END} > {moment} AND {_open_at(filters, bound)}"
+        at = f" AND {_subscribed_at(filters, bound)}"
         at += "" if filters.edge is None else f" AND c.edge = {bound(filters.edge)}"
     return (
         "FROM subscriptions u JOIN connections c ON c.id = u.connection AND c.opened_at = u.opened_at "
@@ -244,15 +254,22 @@ def _of_channel(filters: Filters, bound: Bound) -> str:
 
 
 def _carried(filters: Filters, bound: Bound) -> str:
-    """A session had a connection then, on the edge of the filters. It has the edge of the last one itself."""
-    # In the partitions of the session's own time, and of a day before it, as clocks of edges may differ.
-    by_another = f"""FROM connections c WHERE {_open_at(filters, bound)} AND c.session_id = s.id
-        AND c.opened_at >= s.opened_at - '24:00:00'::interval"""
-    of_the_last = is_of_the_last(bound(filters.at))
+    """A session had a connection then, on the edge of the filters."""
     if filters.edge is None:
-        return f"({of_the_last} OR EXISTS (SELECT {by_another} OFFSET 0))"
-    edge, last = bound(filters.edge), "ORDER BY c.opened_at DESC, c.id DESC LIMIT 1"
-    return f"{edge} = CASE WHEN {of_the_last} THEN s.edge ELSE (SELECT c.edge {by_another} {last}) END"
+        of_the_last = is_of_the_last(bound(filters.at))
+        return f"({of_the_last} OR EXISTS (SELECT {_by_another(filters, bound)} OFFSET 0))"
+    return f"{bound(filters.edge)} = {edge_then(filters, bound)}"
+
+
+def _by_another(filters: Filters, bound: Bound) -> str:
+    # In the partitions of the session's own time, and of a day before it, as clocks of edges may differ.
+    return f"""FROM connections c WHERE {_open_at(filters, bound)} AND c.session_id = s.id
+        AND c.opened_at >= s.opened_at - '24:00:00'::interval"""
+
+
+def _subscribed_at(filters: Filters, bound: Bound) -> str:
+    at = bound(filters.at)
+    return f"u.since <= {at} AND {END} > {at} AND {_open_at(filters, bound)}"
 
 
 def _open_at(filters: Filters, bound: Bound) -> str:

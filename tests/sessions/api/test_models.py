@@ -210,6 +210,29 @@ async def test_sessions_are_counted_by_anything(postgres: Postgres) -> None:
         assert then["period"] == {"since": "2026-11-27T00:11:00Z", "until": "2026-11-28T00:11:00Z"}
 
 
+async def test_sessions_of_a_moment_are_counted_by_the_edges_and_channels_of_that_time(postgres: Postgres) -> None:
+    async with Pool(postgres.url, 4) as pool, asking(postgres.url) as http:
+        log = Log(pool)
+        await log.write(*STORY, Closed(at=T0 + 6 * HOUR, connection="b1", code=1006, by=BY_NETWORK))
+        moved = Opened(at=T0 + 6 * HOUR + 9, connection="b2", user="bob", client_name="web", client_version="2")
+        await log.write(moved, Subscribed(at=T0 + 6 * HOUR + 10, connection="b2", channel="sport"), edge="edge-2")
+
+        async def counted(at: str, group: str, **query: str) -> dict[str, int]:
+            asked = {**PERIOD, "group": group, "at": f"2026-11-28T{at}Z", **query}
+            found = (await http.get("/sessions/counts", params=asked)).json()["counts"]
+            return {one[group]: one["count"] for one in found}
+
+        assert (await http.get("/sessions/b2")).json()["id"] == "b1", "one session, which moved to another edge"
+        assert await counted("00:04:30", "edge") == {"edge-1": 2}
+        assert await counted("00:04:30", "edge", edge="edge-1") == {"edge-1": 2}
+        assert await counted("00:04:30", "edge", channel="news") == {"edge-1": 2}
+        assert await counted("00:04:30", "edge", edge="edge-2") == {}
+        assert await counted("06:30:00", "edge") == {"edge-1": 1, "edge-2": 1}
+        assert await counted("00:04:30", "channel") == {"news": 2}
+        assert await counted("00:06:00", "channel") == {"news": 1}
+        assert await counted("06:30:00", "channel") == {"sport": 1}
+
+
 async def test_counts_of_openings_are_those_of_sessions_whatever_the_interval(postgres: Postgres) -> None:
     """The two ways to count agree where connections do not move between edges."""
     async with Pool(postgres.url, 4) as pool, asking(postgres.url) as http:
