@@ -77,8 +77,9 @@ class Refused(Event, frozen=True, tag="refused", gc=False):
     """A client was refused: `action` is what it wanted ("connect", "subscribe", "publish", ...), `code` an error or
     close code of `proto.codes`, `reason` its text.
 
-    Whom it concerns is told as far as it is known. Beyond a rate an edge writes only samples: this one stands for
-    `count` refusals of the same action and code.
+    Whom it concerns is told as far as it is known. Beyond a rate an edge sums refusals up: this one stands for `count`
+    of the same action and code, the last of them `at`. They are all of this user, or of this connection if there is no
+    user; what they do not have in common is left out. Beyond a bound also whom they concern is left out.
     """
 
     action: str

@@ -96,20 +96,19 @@ class Account(Incoming):
         )
 
     def _record_refusal(self, effect: RecordRefusal) -> None:
-        facts, state = self._context.refusal_facts, self.session.state
-        if facts.takes(effect.action, effect.code, effect.reason):
-            refused = Refused(
-                0,
-                effect.action,
-                effect.code,
-                effect.reason,
-                connection=state.id,
-                user=state.identity.user,
-                channel=effect.channel,
-                client_name=state.name,
-                client_version=state.version,
-            )
-            facts.write(replace(refused, **details(state)))
+        state = self.session.state
+        refused = Refused(
+            0,
+            effect.action,
+            effect.code,
+            effect.reason,
+            connection=state.id,
+            user=state.identity.user,
+            channel=effect.channel,
+            client_name=state.name,
+            client_version=state.version,
+        )
+        self._context.refusal_facts.note(refused, lambda: details(state))
 
     def _tell_lag(self, slow: SlowConsumer, now: float) -> None:
         """The client does not take what is sent to it."""

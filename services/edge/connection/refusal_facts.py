@@ -1,13 +1,14 @@
-"""The facts about refused clients in the session log: samples at a bounded rate, and how many more there were.
+"""The facts about refused clients in the session log: samples at a bounded rate, and how many more there were of whom.
 
-Strangers cause them, so they must not fill the log: of one kind (what was wanted, and the code) the first few of a time
-are written one by one, and the others as one fact with their number. At the worst an edge writes 35 MB of them in an
-hour, whoever attacks it in whatever way; by one kind of refusal it is 1 MB.
+Clients cause them, so they must not fill the log: of one kind (what was wanted, and the code) the first few of a time
+are written one by one. The others are summed up by whom they concern, one fact for each; beyond a bound, and those of
+strangers, by their kind alone. At the worst an edge writes 47 MB of them in an hour, whoever attacks it in whatever
+way; one kind of strangers is 1 MB.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from msgspec.structs import replace
@@ -15,7 +16,7 @@ from msgspec.structs import replace
 from proto.events import Refused, SessionEvent, encode_fact
 
 PER_S: Final = 10.0
-"""The time for which the limits below hold, and after which those that were only counted are written as one fact."""
+"""The time for which the limits below hold, and after which those that were only counted are written."""
 
 OF_A_KIND: Final = 10
 """Refusals of one kind that are written one by one."""
@@ -23,11 +24,18 @@ OF_A_KIND: Final = 10
 SAMPLED_BYTES: Final = 32 * 1024
 """Bytes of all that are written one by one."""
 
+SUMMED_BYTES: Final = 32 * 1024
+"""Bytes of all sums that say whom they concern. Anonymous clients get half of it: whoever makes many connections does
+not hide the users."""
+
 MAX_KINDS: Final = 64
 """Kinds that are told apart. There are about fifty, and backends may add codes of their own."""
 
 OTHERS: Final = ("other", 0)
 """Action and code of those beyond `MAX_KINDS`."""
+
+_CONNECT: Final = "connect"
+_NOBODY: Final = ("", "")
 
 _REASON_LENGTH: Final = 128
 _NAME_LENGTH: Final = 320
@@ -35,17 +43,49 @@ _NAME_LENGTH: Final = 320
 left of it may be the name of another, and an erasure would not find it."""
 
 
+class _Sum:
+    """Refusals that are only counted, told by one fact with what they have in common. `first` tells whom they concern;
+    what it says of one connection is left out if they are of several."""
+
+    __slots__ = ("at", "channel", "count", "first", "of_one", "reason")
+
+    def __init__(self, first: Refused) -> None:
+        self.first = first
+        self.reason = first.reason
+        self.channel = first.channel
+        self.count = self.at = 0
+        self.of_one = True
+
+    def add(self, refused: Refused, at: int) -> None:
+        """Counts this one, which was at `at`."""
+        self.count += 1
+        self.at = at
+        if self.reason != refused.reason[:_REASON_LENGTH]:
+            self.reason = ""
+        if self.channel != refused.channel:
+            self.channel = ""
+        if self.first.connection != refused.connection:
+            self.of_one = False
+
+    @property
+    def fact(self) -> Refused:
+        """All of them, at the time of the last."""
+        first = self.first
+        told = first if self.of_one else Refused(0, first.action, first.code, user=first.user)
+        return replace(told, at=self.at, reason=self.reason, channel=self.channel, count=self.count)
+
+
 class _Kind:
-    """The refusals of one kind since `began`: those written, and those that are only counted, with their `reason` if
-    they have one in common."""
+    """The refusals of one kind since `began`: how many were written, and the sums of the others, by user or else
+    connection."""
 
-    __slots__ = ("began", "held", "reason", "written")
+    __slots__ = ("began", "name", "sums", "written")
 
-    def __init__(self, began: float) -> None:
+    def __init__(self, name: tuple[str, int], began: float) -> None:
+        self.name = name
         self.began = began
         self.written = 0
-        self.held = 0
-        self.reason = ""
+        self.sums: dict[tuple[str, str], _Sum] = {}
 
 
 class RefusalFacts:
@@ -59,60 +99,76 @@ class RefusalFacts:
         self._unix = unix
         self._kinds: dict[tuple[str, int], _Kind] = {}
         self._began = 0.0
-        self._bytes = 0  # of samples since then
+        self._sampled = self._summed = 0  # bytes since then
 
-    def takes(self, action: str, code: int, reason: str) -> bool:
-        """Whether to `write` this refusal; otherwise it is counted, and is part of a later fact."""
-        now, name = self._now(), (action, code)
+    def note(self, refused: Refused, details: Callable[[], Mapping[str, str]] = dict) -> None:
+        """Writes this refusal, or counts it as one of a later fact. Its time is set here, and what clients can make
+        long is bounded. `details` returns how the client came, and is called for a small part of them."""
+        now, name = self._now(), (refused.action, refused.code)
+        if now - self._began >= PER_S:
+            self._began, self._sampled, self._summed = now, 0, 0
         if name not in self._kinds and len(self._kinds) >= MAX_KINDS:
             name = OTHERS
         kind = self._kinds.get(name)
         if kind is None or now - kind.began >= PER_S:
             if kind is not None:
-                self._write_held(name, kind)
-            kind = self._kinds[name] = _Kind(now)
-        if now - self._began >= PER_S:
-            self._began, self._bytes = now, 0
-        if kind.written < OF_A_KIND and self._bytes < SAMPLED_BYTES:
+                self._write_sums(kind)
+            kind = self._kinds[name] = _Kind(name, now)
+        if len(refused.user) > _NAME_LENGTH or len(refused.channel) > _NAME_LENGTH:
+            refused = replace(refused, user=_bounded(refused.user), channel=_bounded(refused.channel))
+        if kind.written < OF_A_KIND and self._sampled < SAMPLED_BYTES:
             kind.written += 1
-            return True
-        kind.reason = reason if not kind.held or kind.reason == reason else ""
-        kind.held += 1
-        return False
-
-    def write(self, refused: Refused) -> None:
-        """Writes a refusal that it takes. Its time is set here, and what strangers can make long is bounded."""
-        fact = replace(
-            refused,
-            at=self._at(),
-            reason=refused.reason[:_REASON_LENGTH],
-            channel=_bounded(refused.channel),
-            user=_bounded(refused.user),
-        )
-        self._bytes += len(encode_fact(fact))
-        self._record(fact)
+            fact = replace(refused, at=self._at(), reason=refused.reason[:_REASON_LENGTH], **details())
+            self._sampled += len(encode_fact(fact))
+            self._record(fact)
+        else:
+            self._sum(kind, refused, details).add(refused, self._at())
 
     def sweep(self) -> None:
         """Writes how many more there were, where the time is over. Called every few seconds at least."""
         now = self._now()
         for name, kind in [each for each in self._kinds.items() if now - each[1].began >= PER_S]:
             del self._kinds[name]
-            self._write_held(name, kind)
+            self._write_sums(kind)
 
     def flush(self) -> None:
         """Writes how many more there were up to now: the edge is being stopped."""
-        for name, kind in self._kinds.items():
-            self._write_held(name, kind)
-            kind.held = 0
+        for kind in self._kinds.values():
+            self._write_sums(kind)
 
-    def _write_held(self, name: tuple[str, int], kind: _Kind) -> None:
-        if kind.held:
-            action, code = name
-            reason = "" if name == OTHERS else kind.reason[:_REASON_LENGTH]
-            self._record(Refused(self._at(), action, code, reason, count=kind.held))
+    def _sum(self, kind: _Kind, refused: Refused, details: Callable[[], Mapping[str, str]]) -> _Sum:
+        """The sum to which this refusal adds: that of its user, or of its connection, or else of nobody."""
+        whom = _NOBODY if kind.name == OTHERS else _concerned(refused)
+        found = kind.sums.get(whom)
+        if found is not None:
+            return found
+        reason = refused.reason[:_REASON_LENGTH]
+        if whom != _NOBODY and self._summed < (SUMMED_BYTES if refused.user else SUMMED_BYTES // 2):
+            made = _Sum(replace(refused, at=self._at(), reason=reason, **details()))
+            self._summed += len(encode_fact(made.first))
+        elif (nobodys := kind.sums.get(_NOBODY)) is not None:
+            return nobodys
+        else:
+            whom, (action, code) = _NOBODY, kind.name
+            made = _Sum(Refused(0, action, code, "" if kind.name == OTHERS else reason))
+        kind.sums[whom] = made
+        return made
+
+    def _write_sums(self, kind: _Kind) -> None:
+        for each in kind.sums.values():
+            self._record(each.fact)
+        kind.sums.clear()
 
     def _at(self) -> int:
         return int(self._unix() * 1000)
+
+
+def _concerned(refused: Refused) -> tuple[str, str]:
+    """Whom a refusal concerns: a user, or the connection of an anonymous client. A stranger who may not connect is
+    nobody, and comes with another connection each time."""
+    if refused.user:
+        return refused.user, ""
+    return ("", refused.connection) if refused.action != _CONNECT else _NOBODY
 
 
 def _bounded(name: str) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from msgspec.structs import replace
-
 from proto.events import Refused
 from services.edge.arrival import UNKNOWN, Arrival
 from services.edge.connection.context import EdgeContext
@@ -25,6 +23,5 @@ def note_refused(
     action: str = HANDSHAKE,
 ) -> None:
     """Notes a refusal with this HTTP status; `cause` is one of `tally.UPGRADE_CAUSES`."""
-    if context.refusal_facts.takes(action, status, cause):
-        told = details(context.policy.section, arrival, transport)
-        context.refusal_facts.write(replace(Refused(0, action, status, cause), **told))
+    refused = Refused(0, action, status, cause)
+    context.refusal_facts.note(refused, lambda: details(context.policy.section, arrival, transport))

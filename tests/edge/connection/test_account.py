@@ -131,7 +131,7 @@ class TestWhoEndedIt:
         talks = [await connected(edge, sub="42") for _ in range(3)]
         drain = Drain(edge.context, EdgeSection(drain_delay=Duration(0), drain_rate=0, drain_timeout=Duration(3)))
         for _ in range(15):
-            edge.context.refusal_facts.takes("rpc", 108, "not available")
+            edge.context.refusal_facts.note(Refused(0, "rpc", 108, "not available"))
         await drain.run()
         assert {event.by for event in told(edge, Closed)} == {"drain"} and len(told(edge, Closed)) == len(talks)
         assert told(edge, EdgeDraining) == [EdgeDraining(int(START) * 1000, connections=3)]
