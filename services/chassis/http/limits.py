@@ -48,8 +48,6 @@ MAX_PIPELINED: Final = 16
 MAX_DROPPED_BYTES: Final = 1024 * 1024
 """What a refused client may still send before its connection is closed, at the latest after `HEAD_TIMEOUT_S`."""
 
-_TOO_LARGE: Final = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-
 NOTHING_FOLLOWS: Final = "nothing may follow an upgrade before its response (RFC 6455, 4.1)"
 
 HEAD_TIMEOUT_S: Final = 10.0
@@ -152,6 +150,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 self.refuse(
                     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
                     f"a request head has at most {self.max_head_bytes} bytes",
+                    unparsed=data,
                 )
                 return
             self._head_bytes += len(data)
@@ -272,7 +271,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         else:
             super().shutdown()
 
-    def refuse(self, status: HTTPStatus, why: str) -> None:
+    def refuse(self, status: HTTPStatus, why: str, unparsed: bytes = b"") -> None:
         """Answers with this status and ends the connection, unless it is ending already.
 
         The socket is closed when the client closes it, has sent `MAX_DROPPED_BYTES` more, or its deadline has passed.
@@ -281,8 +280,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._is_refused or transport.is_closing():
             return
         self._is_refused = True
+        answer = refusal(status, why, has_body=not self._is_head_next(unparsed))
         self._end_requests()
-        transport.write(refusal(status, why))
+        transport.write(answer)
         self._deadlines.forget(self)
         if self._is_shut_down:
             transport.close()
@@ -290,6 +290,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             transport.write_eof()
             self.flow.resume_reading()
             self._deadlines.add(self)
+
+    def _is_head_next(self, unparsed: bytes) -> bool:
+        """Whether the client takes the next answer for that to a HEAD: that of its oldest request without one."""
+        running = self._running
+        if running is not None and not running.response_complete:
+            return bool(running.scope["method"] == "HEAD")
+        return bool(self.parser.get_method() == b"HEAD") if self.url else unparsed.startswith(b"HEAD ")
 
     def _end_requests(self) -> None:
         """Tells the application that the client has gone: nothing is written after a refusal."""
@@ -303,6 +310,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._awaiting_head = True
         self._head_bytes = 0
         self._head_end = b""  # its last bytes, as the empty line may come in two reads
+        self.url = b""
         before: RequestResponseCycle | None = self.cycle
         if (
             before is None or before.response_complete

@@ -7,8 +7,9 @@ from http import HTTPStatus
 import msgspec
 
 
-def refusal(status: HTTPStatus, why: str) -> bytes:
-    """The whole answer. Its body is that of any error of our APIs: a client need not know which layer refused it."""
+def refusal(status: HTTPStatus, why: str, has_body: bool = True) -> bytes:
+    """The whole answer; one to a HEAD has no body. It is that of any error of the server and sessions APIs: a caller
+    need not know which layer refused it."""
     body = msgspec.json.encode({"error": {"code": status, "message": why}})
     head = (
         f"HTTP/1.1 {status} {status.phrase}\r\n"
@@ -16,4 +17,4 @@ def refusal(status: HTTPStatus, why: str) -> bytes:
         "content-type: application/json\r\n"
         f"content-length: {len(body)}\r\n\r\n"
     )
-    return head.encode() + body
+    return head.encode() + (body if has_body else b"")

@@ -14,3 +14,5 @@ def test_it_is_an_http_answer_with_an_error_as_apis_have_them() -> None:
     assert status == b"HTTP/1.1 431 Request Header Fields Too Large"
     assert f"content-length: {len(body)}".encode() in fields and b"connection: close" in fields
     assert json.loads(body) == {"error": {"code": 431, "message": 'not "é"'}}
+    without = refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, 'not "é"', has_body=False)
+    assert without == head + b"\r\n\r\n"

@@ -11,6 +11,7 @@ import pytest
 from services.chassis.http.limits import MAX_DROPPED_BYTES, MAX_HEAD_BYTES, MAX_HEAD_FIELDS, MAX_PIPELINED
 from tests.chassis.http.test_limits import calling, get, serving
 
+HEAD = b"HEAD / HTTP/1.1\r\nHost: x\r\n"
 MORE = b"x" * (MAX_DROPPED_BYTES // 2)
 
 
@@ -28,9 +29,35 @@ async def test_it_reads_the_answer_and_then_the_end(sent: bytes, status: int) ->
         await caller.says(sent + MORE)
         heard, body = await caller.hears()
         error = json.loads(body)["error"]
-        assert heard == error["code"] == status and error["message"], "as all errors of our APIs"
+        assert heard == error["code"] == status and error["message"], "as errors of the server and sessions APIs"
         await caller.says(MORE[:1024])
         await caller.hears_the_end()
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (HEAD + b"Cookie: " + b"c" * (2 * MAX_HEAD_BYTES), 431),
+        (HEAD + b"X: y\r\n" * (2 * MAX_HEAD_FIELDS) + b"\r\n", 431),
+        (HEAD + b"no field\r\n\r\n", 400),
+        (HEAD + b"\r\n" + get("/") * 4 * MAX_PIPELINED, 429),
+    ],
+)
+async def test_the_answer_to_a_head_has_no_body(sent: bytes, status: int) -> None:
+    async with serving() as port, calling(port) as caller:
+        await caller.says(sent)
+        answer = await caller.reader.readuntil(b"\r\n\r\n")
+        assert answer.startswith(f"HTTP/1.1 {status} ".encode()) and b"content-length: " in answer
+        await caller.hears_the_end()
+
+
+@pytest.mark.parametrize("sent", [get("/", b"Cookie: " + b"c" * (2 * MAX_HEAD_BYTES)), b"NONSENSE\r\n\r\n"])
+async def test_one_after_a_head_has_a_body(sent: bytes) -> None:
+    async with serving() as port, calling(port) as caller:
+        await caller.says(HEAD + b"\r\n")
+        await caller.reader.readuntil(b"\r\n\r\n")
+        await caller.says(sent)
+        assert json.loads((await caller.hears())[1])["error"]["message"]
 
 
 async def test_one_that_does_not_stop_sending_is_cut_off() -> None:
