@@ -34,8 +34,8 @@ def show(answer: UserStory, question: Question, screen: Screen) -> None:
     now = f"{counted(answer.connected, 'session')} connected now" if answer.connected else "not connected now"
     if not answer.ends and not answer.refusals:
         screen.say(f"{user}: no connection ended and nothing was refused {screen.period(answer.period)}; {now}.")
-        return
-    screen.say(f"{user}: {least}{ends}, {refusals} {screen.period(answer.period)}; {now}.")
+    else:
+        screen.say(f"{user}: {least}{ends}, {refusals} {screen.period(answer.period)}; {now}.")
     told = [(end.at, _of_end(end, screen)) for end in answer.ends]
     told += [(one.at, _of_refusal(one, screen)) for one in answer.refusals]
     for _, lines in sorted(told, key=lambda one: one[0], reverse=True):
@@ -44,6 +44,12 @@ def show(answer: UserStory, question: Question, screen: Screen) -> None:
     if answer.more:
         screen.say()
         screen.say("There are more: --limit shows them, --since and --until narrow it down.")
+    if answer.unnamed:
+        screen.say()
+        screen.say(
+            f"{counted(answer.unnamed, 'refusal')} without a name in this period may be of {user}, too: more clients"
+            " were refused at once than edges tell apart."
+        )
 
 
 def _of_end(end: ConnectionEnd, screen: Screen) -> list[str]:

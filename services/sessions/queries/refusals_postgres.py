@@ -71,6 +71,15 @@ SELECT number, at, edge, action, code, reason, connection, user_id AS user, chan
 FROM refusals WHERE at >= $1 AND at < $2 {more} ORDER BY at DESC, number DESC LIMIT $3"""
 
 
+_OF_STRANGERS: Final = ["connect", "handshake", "emulate"]
+"""What is refused to those of whom nobody knows who they are."""
+
+_UNNAMED: Final = """
+SELECT coalesce(sum(count), 0)::bigint FROM (
+    SELECT user_id, connection, action, count FROM refusals WHERE at >= $1 AND at < $2 ORDER BY at DESC LIMIT $3
+) AS newest WHERE user_id = '' AND connection = '' AND action <> ALL($4::text[])"""
+
+
 class RefusalCount(Struct):
     """Refusals that have in common what they were counted by. By user: whether it was an anonymous client, for which
     reason, the last time, whence and for which channel, and for how many channels in all."""
@@ -163,6 +172,12 @@ class RefusalCounts:
         points = filled(period, {row["at"]: row["count"] for row in curve})
         total, records = sum(row["count"] for row in curve), sum(row["records"] for row in curve)
         return Refusals(period, by, total, _groups(rows), period.step_s, points, records >= MAX_READ)
+
+    async def unnamed(self, period: Period) -> int:
+        """The refusals of connected clients of which no edge told whose they are, as it told of too many at once. Of
+        the newest `MAX_READ` records of the period."""
+        async with self._pool.database() as database:
+            return int(await database.fetchval(_UNNAMED, period.since, period.until, MAX_READ, _OF_STRANGERS))
 
     async def ones(
         self, period: Period, limit: int, user: str | None = None, after: RefusalPlace | None = None

@@ -123,6 +123,7 @@ class UserStory(Struct):
     """A user in a period: the ends of their connections and their refusals, newest first, up to a limit of each.
 
     `known`: whether they ever were here, as far as it is kept. `connected`: their sessions that are connected now.
+    `unnamed`: refusals of clients who were connected then that may be theirs, too: no edge told whose they are.
     `more`: not all of it is here.
     """
 
@@ -132,6 +133,7 @@ class UserStory(Struct):
     connected: int
     ends: list[ConnectionEnd]
     refusals: list[RefusedClient]
+    unnamed: int
     more: bool
 
 
@@ -174,10 +176,12 @@ class UserStories:
                 for fact in batch:
                     facts.setdefault(fact.connection, []).append(fact)
         runs = await Edges(self._pool).of(sorted({one.instance for one, _ in ended}))
-        refusals = await RefusalCounts(self._pool).ones(period, limit, user)
+        counts = RefusalCounts(self._pool)
+        refusals, unnamed = await counts.ones(period, limit, user), await counts.unnamed(period)
         ends = [_end(one, stay, back.get(one.id), lives, facts, runs) for one, stay in ended]
         more = more or refusals.next is not None
-        return UserStory(user, period, known or bool(refusals.rows), connected, ends, refusals.rows, more)
+        known = known or bool(refusals.rows)
+        return UserStory(user, period, known, connected, ends, refusals.rows, unnamed, more)
 
 
 async def _connections(

@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from services.sessions.commands import refusals, who
+from services.sessions.commands import refusals, who, why
 from services.sessions.commands.question import Question
 from services.sessions.commands.screen import Screen
 from services.sessions.queries.periods import Period
 from services.sessions.queries.present_counts_postgres import PresentCount, PresentCounts
 from services.sessions.queries.refusals_postgres import RefusalCount, Refusals
+from services.sessions.queries.user_story_postgres import UserStory
 from services.sessions.rows import Connection, Refusal, Session
 from tests.sessions.commands.asked import at_moment, run
 from tests.sessions.day_of_a_deploy import NOW, tell
@@ -286,3 +287,14 @@ def test_refusals_by_user_name_the_last_channel_with_how_many_others_and_who_is_
     assert bob.startswith("bob ") and "$chat:priv and 1 more" in bob
     assert anonymous.startswith("(anonymous) ") and "news " in anonymous and "more" not in anonymous
     assert unknown.startswith("(unknown) ")
+
+
+def test_what_may_be_of_a_user_too_is_said_also_if_nothing_is_known_to_be(capsys: pytest.CaptureFixture[str]):
+    period = Period(NOW - timedelta(hours=1), NOW)
+    with at_moment(NOW):
+        for unnamed in (0, 7):
+            story = UserStory("ann", period, known=True, connected=0, ends=[], refusals=[], unnamed=unnamed, more=False)
+            why.show(story, Question(Namespace(), NOW), Screen(NOW))
+    nothing, again, _, seven = capsys.readouterr().out.splitlines()
+    assert nothing == again and "nothing was refused" in nothing
+    assert seven.startswith("7 refusals without a name in this period may be of ann, too: ")

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from proto.events import BY_NETWORK, Closed, Opened, SessionEvent, Subscribed
+from proto.events import BY_NETWORK, Closed, Opened, Refused, SessionEvent, Subscribed
 from services.chassis.postgres.pool import Pool
 from services.sessions.queries.periods import Period
 from services.sessions.queries.user_story_postgres import UserStories, UserStory
@@ -93,3 +93,17 @@ async def test_a_user_whose_sessions_are_no_longer_kept_is_known_still(postgres:
     async with Pool(postgres.url, 1) as pool:
         assert (await UserStories(pool).why("ann", Period(since, since + timedelta(hours=1)), 10)).known
         assert not (await UserStories(pool).why("bob", Period(since, since + timedelta(hours=1)), 10)).known
+
+
+async def test_refusals_without_a_name_are_counted_beside_those_of_the_user(postgres: Postgres):
+    story = await told(
+        postgres,
+        opened(0, "a"),
+        Refused(START + 1, "publish", 103, connection="a", user="ann", count=290),
+        Refused(START + 2, "publish", 103, connection="b", count=5),
+        Refused(START + 3, "connect", 3500, count=50),
+        Refused(START + 4, "publish", 103, count=7),
+        Refused(START + 5, "subscribe", 103, count=2),
+    )
+    assert [one.count for one in story.refusals] == [290]
+    assert story.unnamed == 9, "an anonymous client has its connection, and strangers are nobody"
