@@ -25,11 +25,12 @@ START = 10_000 * HOUR
 
 def stay(number: int, *subscribed: int) -> list[Row]:
     """Session `number` begins in that hour; it subscribes so many hours later, by one more connection each time."""
+    names = [f"s{number}" + f"-{place}" * (place > 0) for place in range(max(1, len(subscribed)))]
     rows: list[Row] = [
-        Session(f"s{number}", "ann", "", "js", "5.8", "e", "i", "c", len(subscribed), START + number * HOUR, None)
+        Session(names[0], "ann", "", "js", "5.8", "e", "i", names[-1], len(subscribed), START + number * HOUR, None)
     ]
-    for place, hours in enumerate(subscribed):
-        name, opened = f"s{number}" + f"-{place}" * (place > 0), START + (number + place) * HOUR
+    for place, (name, hours) in enumerate(zip(names, subscribed, strict=False)):
+        opened = START + (number + place) * HOUR
         rows.append(Connection(name, f"s{number}", "e", "i", opened))
         rows.append(Subscription(name, "news", opened, START + (number + hours) * HOUR))
     return rows
