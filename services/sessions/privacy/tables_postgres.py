@@ -177,8 +177,6 @@ class Tables:
                 left = self._taken_out(kept, row, about)
                 if left is not None:
                     await self._replace(kept, row, left)
-        async with self._pool.database() as database:
-            await remove_left_behind(database)
         async with self._pool.database() as database, database.transaction():
             await database.fetchrow(LOCK_POSITION, NAME)
             until = milliseconds(await database.fetchval(_ERASURE, self._person.digest))
@@ -187,6 +185,8 @@ class Tables:
                 await database.execute(REFUSALS_OF_CONNECTIONS, some)
             await self._channels.erase(database, await self._channels.names(database, about), until, about)
             await database.execute(NEXT_GENERATION, NAME)  # whoever keeps such rows in memory reads them anew
+        async with self._pool.database() as database:
+            await remove_left_behind(database)
 
     async def rows(self, kept: Kept) -> AsyncIterator[KeptRow]:
         """All rows of a table."""

@@ -10,6 +10,7 @@ UNREACHABLE: Final = (
     "messages that NATS let go by their age or number before: their bytes are in its files until it compacts these",
     "dead rows and the write-ahead log of PostgreSQL: until VACUUM, and until its segments are used again",
     "tables beside of a `verify` that runs: until it ends, or for five minutes more if it is killed",
+    "those of a killed `rebuild` or `verify` that had another role of PostgreSQL: until that role's next one",
     "backups and replicas of NATS and PostgreSQL: erase again after a restore",
     "log files of services, Traefik and proxies, which may have addresses and user ids",
     "what webhooks, hooks and the outbox have handed to your application",

@@ -1,7 +1,8 @@
 """A schema beside the live one, with the same tables, made by the same migrations. It goes with whoever made it.
 
 Its name begins with `PREFIX`. Who works with it holds an advisory lock of its name: a schema whose lock is free was
-left behind by a process that was killed. The next one removes it, or whoever finds it before.
+left behind by a process that was killed. The next one removes it, or whoever finds it before and has the rights of its
+owner. Those who remove it share the lock, so that each returns only when it is gone.
 """
 
 from __future__ import annotations
@@ -24,13 +25,19 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | Database"
 
 PREFIX: Final = "fairlead_beside_"
 
+_USED_EVERY_S: Final = 60.0
+"""The connection that holds the lock: more often than the service looks for what was left behind."""
+
 _CONNECT_TIMEOUT_S: Final = 10.0
 _DROP_TIMEOUT_S: Final = 120.0
 _LACKS_RIGHT: Final = "42501"
+_LOST: Final = "the connection that keeps the tables beside broke, see PostgreSQL's log: run the command again"
 
 _LOCK: Final = "SELECT pg_try_advisory_lock(hashtextextended($1, 0))"
-_UNLOCK: Final = "SELECT pg_advisory_unlock(hashtextextended($1, 0))"
-_ALL: Final = "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, $1) ORDER BY 1"
+_LOCK_LEFT_BEHIND: Final = "SELECT pg_try_advisory_lock_shared(hashtextextended($1, 0))"
+_UNLOCK_LEFT_BEHIND: Final = "SELECT pg_advisory_unlock_shared(hashtextextended($1, 0))"
+_OURS: Final = """
+SELECT nspname FROM pg_namespace WHERE starts_with(nspname, $1) AND pg_has_role(nspowner, 'USAGE') ORDER BY 1"""
 _LIVE: Final = "SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('projections')"
 _ERASURES: Final = "INSERT INTO {beside}.erasures SELECT * FROM {live}.erasures"
 
@@ -51,8 +58,9 @@ def url_in(url: str, schema: str) -> str:
 
 
 @asynccontextmanager
-async def schema_beside(url: str) -> AsyncIterator[Beside]:
-    """Makes a schema with empty tables, and removes it at the end, with what is still in it. Raises `StoreAway`."""
+async def schema_beside(url: str, used_every_s: float = _USED_EVERY_S) -> AsyncIterator[Beside]:
+    """Makes a schema with empty tables, and removes it at the end, with what is still in it. Raises `StoreAway`, also
+    in the midst of what is done with it, if others may take it for left behind."""
     name = PREFIX + secrets.token_hex(6)
     with store_errors():
         database = await Connector(url).connect(timeout=_CONNECT_TIMEOUT_S, command_timeout=_DROP_TIMEOUT_S)
@@ -64,7 +72,8 @@ async def schema_beside(url: str) -> AsyncIterator[Beside]:
             await SCHEMA.migrate(beside.url)
             with store_errors():
                 await database.execute(_ERASURES.format(beside=name, live=live))
-            yield beside
+            async with _kept(database, used_every_s):
+                yield beside
         finally:
             with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 await _finish(_drop(database, name))  # otherwise the next one does it
@@ -87,22 +96,58 @@ async def _make(database: asyncpg.Connection[asyncpg.Record], name: str) -> str:
     return live
 
 
+@asynccontextmanager
+async def _kept(database: asyncpg.Connection[asyncpg.Record], every_s: float) -> AsyncIterator[None]:
+    """Uses the connection now and then. If it breaks, its lock is free: what is done meanwhile ends: `StoreAway`."""
+    broken: list[StoreAway] = []
+
+    async def use() -> None:
+        try:
+            while True:
+                await asyncio.sleep(every_s)
+                with store_errors():
+                    await database.execute("SELECT 1")
+        except StoreAway as error:
+            broken.append(error)
+            deadline.reschedule(asyncio.get_running_loop().time())
+
+    try:
+        async with asyncio.timeout(None) as deadline:
+            using = asyncio.create_task(use())
+            try:
+                yield
+            finally:
+                using.cancel()
+                await asyncio.wait([using])
+    except TimeoutError:
+        if broken:
+            raise StoreAway(f"{broken[0]} ({_LOST})") from broken[0]
+        raise
+    except StoreAway as error:
+        if database.is_closed():  # not noticed yet, and the tables may be gone already
+            raise StoreAway(f"{error} ({_LOST})") from error
+        raise
+
+
 async def remove_left_behind(database: Connection) -> int:
-    """Removes the schemas with which nobody works any more. Returns how many there were."""
+    """Removes the schemas with which nobody works any more, if we may. Returns how many it removed itself: those that
+    others are removing at this moment are gone, too."""
     removed = 0
-    for row in await database.fetch(_ALL, PREFIX):
-        if await database.fetchval(_LOCK, row[0]):
+    for row in await database.fetch(_OURS, PREFIX):
+        if await database.fetchval(_LOCK_LEFT_BEHIND, row[0]):
             try:
                 await _drop(database, row[0])
+                removed += 1
+            except asyncpg.InvalidSchemaNameError:
+                pass  # its maker, or another instance, was faster
             finally:
-                await database.fetchval(_UNLOCK, row[0])
-            removed += 1
+                await database.fetchval(_UNLOCK_LEFT_BEHIND, row[0])
     return removed
 
 
 async def _drop(database: Connection, name: str) -> None:
     quoted = '"' + name.replace('"', '""') + '"'
-    await database.execute(f"DROP SCHEMA IF EXISTS {quoted} CASCADE", timeout=_DROP_TIMEOUT_S)
+    await database.execute(f"DROP SCHEMA {quoted} CASCADE", timeout=_DROP_TIMEOUT_S)
 
 
 async def _finish(work: Coroutine[object, object, None]) -> None:

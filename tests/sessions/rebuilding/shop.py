@@ -29,7 +29,7 @@ from services.chassis.nats.streams import stream_state
 from services.chassis.postgres.pool import Pool
 from services.sessions.app import Sessions
 from services.sessions.projection import NAME
-from services.sessions.rebuilding.beside_postgres import schema_beside
+from services.sessions.rebuilding.beside_postgres import Beside, schema_beside
 from services.sessions.rebuilding.model_tables import ALL, tables_of
 from services.sessions.rebuilding.rebuild import rebuild
 from services.sessions.rebuilding.verify import verify
@@ -124,11 +124,16 @@ async def killed_rebuild(url: str, *facts: SessionEvent) -> None:
     """Leaves behind the schema of a command that had folded these facts when it was killed."""
     async with schema_beside(url) as beside, Pool(beside.url, 1) as pool:
         await PostgresStore(pool, 60_000).commit(ORIGIN, Position("e", 1), [EventBatch("e", "i", 1, list(facts))])
-        database = await asyncpg.connect(url)
-        try:
-            await database.execute(_END_ITS_MAKER, beside.beside)
-        finally:
-            await database.close()
+        await end_its_maker(url, beside)
+
+
+async def end_its_maker(url: str, beside: Beside) -> None:
+    """Ends the connection that holds the lock of this schema."""
+    database = await asyncpg.connect(url)
+    try:
+        await database.execute(_END_ITS_MAKER, beside.beside)
+    finally:
+        await database.close()
 
 
 async def folded(nats_server: NatsServer, postgres: Postgres) -> None:
