@@ -52,7 +52,7 @@ NAMES: Final[Mapping[str, str]] = {
     "edges": "edges-1",
 }
 """The read models, and the name under which the position of each is stored. All move together. Whoever changes how a
-model is folded gives it a new number: its rows are then to be built again."""
+model is folded gives it a new number: its rows are then to be built again. Decision 41 has the exception."""
 
 
 class Writer:

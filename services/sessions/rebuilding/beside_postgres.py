@@ -34,6 +34,7 @@ _LACKS_RIGHT: Final = "42501"
 _LOST: Final = "the connection that keeps the tables beside broke, see PostgreSQL's log: run the command again"
 
 _LOCK: Final = "SELECT pg_try_advisory_lock(hashtextextended($1, 0))"
+_UNLOCK: Final = "SELECT pg_advisory_unlock(hashtextextended($1, 0))"
 _LOCK_LEFT_BEHIND: Final = "SELECT pg_try_advisory_lock_shared(hashtextextended($1, 0))"
 _UNLOCK_LEFT_BEHIND: Final = "SELECT pg_advisory_unlock_shared(hashtextextended($1, 0))"
 _OURS: Final = """
@@ -76,7 +77,7 @@ async def schema_beside(url: str, used_every_s: float = _USED_EVERY_S) -> AsyncI
                 yield beside
         finally:
             with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                await _finish(_drop(database, name))  # otherwise the next one does it
+                await _finish(_give_up(database, name))  # otherwise the next one does it
     finally:
         with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             await database.close(timeout=5)
@@ -127,6 +128,11 @@ async def _kept(database: asyncpg.Connection[asyncpg.Record], every_s: float) ->
         if database.is_closed():  # not noticed yet, and the tables may be gone already
             raise StoreAway(f"{error} ({_LOST})") from error
         raise
+
+
+async def _give_up(database: Connection, name: str) -> None:
+    await database.fetchval(_UNLOCK, name)  # whoever finds it from now on returns when it is gone
+    await _drop(database, name)
 
 
 async def remove_left_behind(database: Connection) -> int:

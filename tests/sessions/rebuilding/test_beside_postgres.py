@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import asyncpg
@@ -62,25 +64,65 @@ async def test_what_another_role_left_behind_stays_and_hides_nothing(postgres: P
 
 
 async def test_of_two_who_remove_a_schema_each_returns_when_it_is_gone(postgres: Postgres) -> None:
-    left = f"{PREFIX}left_behind"
-    await execute(postgres.url, f"CREATE SCHEMA {left} CREATE TABLE sessions (id text)")
-    one, other, reader = [await asyncpg.connect(postgres.url) for _ in range(3)]
-    try:
-        reading = reader.transaction()
-        await reading.start()
-        await reader.execute(f"SELECT FROM {left}.sessions")
-        removing = [asyncio.create_task(remove_left_behind(database)) for database in (one, other)]
-
-        async def both_wait() -> None:
-            assert await reader.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") == 2
-
-        await eventually(both_wait)
-        await reading.rollback()
+    await execute(postgres.url, f"CREATE SCHEMA {PREFIX}0 CREATE TABLE sessions (id text)")
+    async with Pool(postgres.url, 2) as pool, read(postgres.url, f"{PREFIX}0") as reading:
+        removing = [asyncio.create_task(removed(pool)) for _ in range(2)]
+        await reading.kept_waiting(2)
+        await reading.end()
         assert sorted(await asyncio.gather(*removing)) == [0, 1], "it is counted once"
-        assert await schemas_beside(postgres.url) == 0
+    assert await schemas_beside(postgres.url) == 0
+
+
+async def test_so_does_who_finds_a_schema_that_its_maker_removes(postgres: Postgres) -> None:
+    made, done = asyncio.get_running_loop().create_future(), asyncio.Event()
+
+    async def make() -> None:
+        async with schema_beside(postgres.url) as beside:
+            made.set_result(beside.beside)
+            await done.wait()
+
+    making = asyncio.create_task(make())
+    async with Pool(postgres.url, 1) as pool, read(postgres.url, await made) as reading:
+        done.set()
+        await reading.kept_waiting(1)
+        removing = asyncio.create_task(removed(pool))
+        await reading.kept_waiting(2)
+        await reading.end()
+        await making
+        assert await removing == 0
+    assert await schemas_beside(postgres.url) == 0
+
+
+async def removed(pool: Pool) -> int:
+    async with pool.database() as database:
+        return await remove_left_behind(database)
+
+
+class Reading:
+    """Keeps whoever removes the tables of a schema waiting until it ends."""
+
+    def __init__(self, database: asyncpg.Connection[asyncpg.Record]) -> None:
+        self._database = database
+
+    async def kept_waiting(self, many: int) -> None:
+        async def wait() -> None:
+            assert await self._database.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") == many
+
+        await eventually(wait)
+
+    async def end(self) -> None:
+        await self._database.execute("ROLLBACK")
+
+
+@asynccontextmanager
+async def read(url: str, schema: str) -> AsyncIterator[Reading]:
+    database = await asyncpg.connect(url)
+    try:
+        await database.execute("BEGIN")
+        await database.execute(f"SELECT FROM {schema}.sessions")
+        yield Reading(database)
     finally:
-        for database in (one, other, reader):
-            await database.close()
+        await database.close()
 
 
 async def test_work_ends_when_its_schema_may_be_taken_for_left_behind(postgres: Postgres) -> None:
