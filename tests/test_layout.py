@@ -52,7 +52,6 @@ UNTESTED = {
     "services/metrics/plan_nats.py": "tests/metrics/test_service_history.py, over NATS",
     "services/metrics/__main__.py": "run by the processes of the integration tests",
     "services/sessions/commands/arguments.py": "tests/docs/test_sessions_page.py, at the command line",
-    "services/sessions/commands/timeline.py": "tests/docs/test_sessions_page.py, at the command line",
     "services/sessions/commands/drops.py": "tests/docs/test_sessions_page.py, at the command line",
     "services/sessions/commands/channels.py": "tests/docs/test_sessions_page.py, at the command line",
     "services/sessions/commands/versions.py": "tests/docs/test_sessions_page.py, at the command line",

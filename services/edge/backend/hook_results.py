@@ -15,9 +15,10 @@ from services.edge.grants import Grant
 
 
 class Refused(Struct, frozen=True):
-    """The client gets this error."""
+    """The client gets this error. `why`: what makes the backend's answer unusable; the log has it already."""
 
     error: ErrorCode
+    why: str = ""
 
 
 class Disconnected(Struct, frozen=True):

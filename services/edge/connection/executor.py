@@ -233,7 +233,7 @@ class Executor:
             return Failed(error.error)
         except BadAnswer as error:
             self._refusals.write("a backend's answer to an RPC is unusable", str(error), _about(action, asked))
-            return Failed(error.error)
+            return Failed(error.error, str(error), logged=True)
         except BackendAway as error:
             if error.no_responders:
                 return Failed(codes.NOT_AVAILABLE, f"no backend answers it, asked: {asked}")

@@ -40,7 +40,7 @@ class HookCaller:
             self._refusals.write(
                 f"a backend's answer to the {action.event} hook is unusable", str(error), _about(action)
             )
-            return hook_results.Refused(error.error)
+            return hook_results.Refused(error.error, str(error))
         except BackendAway as error:
             self._refusals.write(f"no backend answers the {action.event} hook", str(error), _about(action))
             return _allowed(action.event, unix) if action.allow_when_away else hook_results.Refused(codes.INTERNAL)

@@ -58,10 +58,11 @@ class HookAnswered(Struct, frozen=True, gc=False):
 
 
 class Failed(Struct, frozen=True, gc=False):
-    """The action was not done, and left nothing behind. `why` is for the log."""
+    """The action was not done, and left nothing behind. `why` is for the log, and `logged`: it is there already."""
 
     error: ErrorCode
     why: str = ""
+    logged: bool = False
 
 
 Outcome = Replied | Attached | AttachedAll | KeyLookedUp | HookAnswered | Failed

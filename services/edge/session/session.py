@@ -194,7 +194,7 @@ class Session(Lifecycle):
             self._log("a backend's subscribe was not carried out", why, effects, error.code, aim_behind(action))
             effects.append(refusal("subscribe", error, action.channel, failed.why))
             return
-        if failed.why:
+        if failed.why and not failed.logged:
             self._log_command(kind_behind(action), aim_behind(action), error, failed.why, effects)
         if isinstance(action, Connect):
             self._refuse_connect(action.command_id, error, failed.why, effects, now)
@@ -212,12 +212,12 @@ class Session(Lifecycle):
             channel = aim_of(action.command).channel
             self._follow(sub_refresh_by_hook(self.state, channel, result, now), effects, now)
         elif isinstance(result, hook_results.Refused):
-            kind = kind_of(action.command)
-            if result.error.code != codes.INTERNAL.code:  # that nobody answers the hook is logged already
+            command, error, aim = action.command, result.error, aim_of(action.command)
+            # That nobody answers the hook, or what is wrong with the answer, is logged already.
+            if error.code != codes.INTERNAL.code and not result.why:
                 # Its message is the backend's own, so it tells no kinds of refusals apart.
-                what, why = f"a command was refused by the {action.event} hook", result.error.message
-                self._log(what, why, effects, result.error.code, aim_of(action.command))
-            self._refuse(action.command.id, kind, aim_of(action.command).channel, result.error, "", effects, now)
+                self._log(f"a command was refused by the {action.event} hook", error.message, effects, error.code, aim)
+            self._refuse(command.id, kind_of(command), aim.channel, error, result.why, effects, now)
         else:
             try:
                 decision = decide_by_hook(self.state, action.command, result, now)

@@ -57,7 +57,7 @@ def why_refused(code: int, action: str = "", reason: str = "") -> str:
         return STATUSES.get(code, "an HTTP status")
     if code == codes.BAD_REQUEST.code:
         if reason not in ("", codes.BAD_REQUEST.message):
-            return "a mistake in the client, or in a setting"
+            return "a mistake in the client, in a setting, or in a backend's answer"
         return _BAD_REQUESTS.get(action, ERRORS[code])
     if code in ERRORS:
         return ERRORS[code]

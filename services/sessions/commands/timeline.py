@@ -152,12 +152,7 @@ def _told(event: SessionEvent, screen: Screen) -> tuple[str, str]:
         case Closed():
             return "closed", _closed(event)
         case Refused():
-            channel = f" {event.channel}" if event.channel else ""
-            return (
-                "refused",
-                f"{event.action}{channel}: {event.code} {event.reason},"
-                f" {why_refused(event.code, event.action, event.reason)}",
-            )
+            return "refused", _refused(event)
         case EdgeStarted() | EdgeDraining() | EdgeStopped() | EdgeLost() | EdgeFound():
             return "edge", type(event).__name__.removeprefix("Edge").lower()
         case Erased():
@@ -174,6 +169,13 @@ def _recovery(event: Subscribed) -> str:
             return f": recovered {counted(event.recovered_count, 'message')} after offset {event.recovered_from}"
         case False:
             return f": a gap after offset {event.recovered_from}, goes on at {event.offset}"
+
+
+def _refused(event: Refused) -> str:
+    what = f"{event.action} {event.channel}" if event.channel else event.action
+    code = f"{event.code} {event.reason}" if event.reason else str(event.code)
+    times = f", {event.count:,} times" if event.count > 1 else ""
+    return f"{what}: {code}, {why_refused(event.code, event.action, event.reason)}{times}"
 
 
 def _closed(event: Closed) -> str:

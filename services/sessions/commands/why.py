@@ -47,8 +47,8 @@ def show(answer: UserStory, question: Question, screen: Screen) -> None:
     if answer.unnamed:
         screen.say()
         screen.say(
-            f"{counted(answer.unnamed, 'refusal')} without a name in this period may be of {user}, too: more clients"
-            " were refused at once than edges tell apart."
+            f"{counted(answer.unnamed, 'refusal')} without a name in this period may be of {user}, too: no edge told"
+            " whose they are."
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from msgspec import UNSET, Struct, UnsetType
 
+from proto import codes
 from services.chassis.postgres.pool import Pool
 from services.sessions.queries.periods import COUNTED, MINUTE_S, STEP, Period, Point, filled
 from services.sessions.queries.places import RefusalPlace
@@ -71,13 +72,19 @@ SELECT number, at, edge, action, code, reason, connection, user_id AS user, chan
 FROM refusals WHERE at >= $1 AND at < $2 {more} ORDER BY at DESC, number DESC LIMIT $3"""
 
 
-_OF_STRANGERS: Final = ["connect", "handshake", "emulate"]
-"""What is refused to those of whom nobody knows who they are."""
+_OF_STRANGERS: Final = ["handshake", "emulate"]
+"""What is refused before anybody says who they are."""
+
+_STRANGERS: Final = [codes.INVALID_TOKEN.code, codes.BAD_REQUEST_CLOSE.code, codes.STALE.code]
+"""With these codes a connect is refused to those of whom nobody knows who they are: without a token that is valid. With
+others, such as that of an expired token, it may be a user."""
 
 _UNNAMED: Final = """
 SELECT coalesce(sum(count), 0)::bigint FROM (
-    SELECT user_id, connection, action, count FROM refusals WHERE at >= $1 AND at < $2 ORDER BY at DESC LIMIT $3
-) AS newest WHERE user_id = '' AND connection = '' AND action <> ALL($4::text[])"""
+    SELECT user_id, connection, action, code, count FROM refusals WHERE at >= $1 AND at < $2 ORDER BY at DESC LIMIT $3
+) AS newest
+WHERE user_id = '' AND connection = '' AND action <> ALL($4::text[])
+    AND NOT (action = 'connect' AND code = ANY($5::int[]))"""
 
 
 class RefusalCount(Struct):
@@ -174,10 +181,11 @@ class RefusalCounts:
         return Refusals(period, by, total, _groups(rows), period.step_s, points, records >= MAX_READ)
 
     async def unnamed(self, period: Period) -> int:
-        """The refusals of connected clients of which no edge told whose they are, as it told of too many at once. Of
-        the newest `MAX_READ` records of the period."""
+        """The refusals that may be of users, and of which no edge told whose they are. Of the newest `MAX_READ` records
+        of the period."""
+        values = period.since, period.until, MAX_READ, _OF_STRANGERS, _STRANGERS
         async with self._pool.database() as database:
-            return int(await database.fetchval(_UNNAMED, period.since, period.until, MAX_READ, _OF_STRANGERS))
+            return int(await database.fetchval(_UNNAMED, *values))
 
     async def ones(
         self, period: Period, limit: int, user: str | None = None, after: RefusalPlace | None = None

@@ -123,7 +123,7 @@ class UserStory(Struct):
     """A user in a period: the ends of their connections and their refusals, newest first, up to a limit of each.
 
     `known`: whether they ever were here, as far as it is kept. `connected`: their sessions that are connected now.
-    `unnamed`: refusals of clients who were connected then that may be theirs, too: no edge told whose they are.
+    `unnamed`: refusals of the period that may be theirs, too: no edge told whose they are.
     `more`: not all of it is here.
     """
 

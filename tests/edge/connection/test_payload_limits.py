@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from msgspec import Raw
 
 from proto.codec_protobuf import PROTOBUF, encode_command
 from proto.commands import Command, ConnectRequest, PublishRequest, RPCRequest, SendRequest, SubscribeRequest
+from proto.events import Refused
 from proto.messages import Publication
 from proto.nesting import MAX_NESTING
 from services.edge.framing.formats import WEBSOCKET_JSON, WEBSOCKET_PROTOBUF
@@ -192,7 +194,7 @@ class TestBackends:
     @both_encodings
     @pytest.mark.parametrize("event", ["subscribe", "publish", "rpc"])
     @pytest.mark.parametrize("levels", DEEP)
-    async def test_an_answer_that_nests_too_deep(self, edge, backend, format, event, levels):
+    async def test_an_answer_that_nests_too_deep(self, edge, backend, format, event, levels, caplog):
         deep = bytes(nested(levels))
         answer_everything(backend)
         backend.rpc["deep"] = lambda data, caller: deep
@@ -204,7 +206,11 @@ class TestBackends:
             "rpc": RPCRequest(method="deep"),
         }[event]
         talk = await connected(edge, format)
-        assert (await ask(talk, 10, **{event: request}))["error"]["code"] == 107
+        with caplog.at_level(logging.INFO):
+            assert (await ask(talk, 10, **{event: request}))["error"]["code"] == 107
+        assert [record.getMessage().count("nested deeper") for record in caplog.records] == [1], "logged once"
+        (refused,) = [fact for fact in edge.sessions.events if isinstance(fact, Refused)]
+        assert refused.reason.startswith("the answer: "), "no mistake of the client"
 
     async def test_one_in_base64_too(self, edge, backend):
         answer_everything(backend)

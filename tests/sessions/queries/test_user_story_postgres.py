@@ -104,6 +104,9 @@ async def test_refusals_without_a_name_are_counted_beside_those_of_the_user(post
         Refused(START + 3, "connect", 3500, count=50),
         Refused(START + 4, "publish", 103, count=7),
         Refused(START + 5, "subscribe", 103, count=2),
+        Refused(START + 6, "connect", 109, count=830),
+        Refused(START + 7, "connect", 3501, count=60),
+        Refused(START + 8, "handshake", 429, count=70),
     )
     assert [one.count for one in story.refusals] == [290]
-    assert story.unnamed == 9, "an anonymous client has its connection, and strangers are nobody"
+    assert story.unnamed == 839, "an anonymous client has its connection, and without a token nobody is a user"
