@@ -260,7 +260,13 @@ class ListeningClient(Client):
             self.drop_pending()
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
-                await super().close()
+                try:
+                    await super().close()
+                except asyncio.CancelledError:
+                    # A reconnect that has just begun, and that this ends, waits for the end of the same socket: asyncio
+                    # cancels that for both.
+                    if (closing := asyncio.current_task()) is None or closing.cancelling():
+                        raise
         reconnecting = self._reconnection_task
         if reconnecting is not None and reconnecting is not asyncio.current_task():
             await end_task(reconnecting)
