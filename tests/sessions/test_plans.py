@@ -140,6 +140,9 @@ def of_filters(pool: ExplainingPool, chance: Chance) -> list[Question]:
         (("user",), Filters(user=chance.user()), month),
         (("edge",), Filters(at=hour.until), hour),
         (("channel",), Filters(at=hour.until), hour),
+        (("edge", "channel"), Filters(at=hour.until), hour),
+        (("edge",), Filters(at=hour.until, channel="chat:7"), hour),
+        (("edge",), Filters(at=hour.until, channel="chat:7", edge="edge-3"), hour),
     ]
     return [
         *(Question(name, partial(reader.sessions, which, 101)) for name, which in filters.items()),

@@ -182,7 +182,8 @@ def fill_period(values: Values, usual: timedelta, now: datetime) -> None:
     if until is None:
         if since is not None and at is not None and since > at:
             raise BadParameter(FROM.name, "expected a time before `at`, with which the period ends")
-        latest = max(at or now, (since or FIRST_DAY) + _SMALLEST)  # the clock of who asks may be ahead
+        # The moment itself belongs to the period, also where a minute begins. The clock of who asks may be ahead.
+        latest = max(at or now, since or FIRST_DAY) + _SMALLEST
         until = min(ceiling(latest, MINUTE_S), LAST_DAY)
     if since is None:
         since = max(until, FIRST_DAY + usual) - usual

@@ -94,7 +94,8 @@ def select(
         with_ = _looked_up(filters, found.channel_since, bound)
         return Query(f"{with_} SELECT {columns} FROM of_channel WHERE {_all(conditions)} {_ORDER} {end}", bound.values)
     if filters.channel is not None:
-        conditions.append(f"EXISTS (SELECT {_of_channel(filters, bound)} AND c.session_id = s.id OFFSET 0)")
+        carried = "" if filters.at is None else f" AND c.id = {_connection_then(filters, bound)}"
+        conditions.append(f"EXISTS (SELECT {_of_channel(filters, bound)} AND c.session_id = s.id{carried} OFFSET 0)")
     elif filters.at is not None:
         conditions.append(_carried(filters, bound))
     if found.newest is not None:
@@ -129,7 +130,10 @@ def in_channel(filters: Filters, since: datetime, after: Place | None = None) ->
 def where(filters: Filters, bound: Bound) -> str:
     """The conditions alone, of a question that counts."""
     conditions = _period(filters, bound) + _conditions(filters, bound)
-    if filters.channel is not None:
+    if filters.channel is not None and filters.at is not None:
+        carried = f"(s.id, {_connection_then(filters, bound)})"
+        conditions.append(f"{carried} IN (SELECT c.session_id, c.id {_of_channel(filters, bound)})")
+    elif filters.channel is not None:
         conditions.append(f"s.id IN (SELECT c.session_id {_of_channel(filters, bound)})")
     elif filters.at is not None:
         conditions.append(_carried(filters, bound))
@@ -137,15 +141,16 @@ def where(filters: Filters, bound: Bound) -> str:
 
 
 def of_channels(filters: Filters, bound: Bound) -> str:
-    """Joins the sessions `s` with their subscriptions `u`: those of the filters' moment, without one all."""
-    return _OF_CHANNELS if filters.at is None else f"{_OF_CHANNELS} AND {_subscribed_at(filters, bound)}"
+    """Joins the sessions `s` with their subscriptions `u`: those that they had at the filters' moment by the connection
+    that carried them, without a moment all."""
+    if filters.at is None:
+        return _OF_CHANNELS
+    return f"{_OF_CHANNELS} AND c.id = {_connection_then(filters, bound)} AND {_subscribed_at(filters, bound)}"
 
 
 def edge_then(filters: Filters, bound: Bound) -> str:
-    """The edge on which the session `s` was at the filters' moment; NULL if it was away. It has that of its last
-    connection itself."""
-    of_another = f"SELECT c.edge {_by_another(filters, bound)} ORDER BY c.opened_at DESC, c.id DESC LIMIT 1"
-    return f"CASE WHEN {is_of_the_last(bound(filters.at))} THEN s.edge ELSE ({of_another}) END"
+    """The edge on which the session `s` was at the filters' moment; NULL if it was away."""
+    return _then("s.edge", "c.edge", filters, bound)
 
 
 def _all(conditions: Sequence[str]) -> str:
@@ -251,6 +256,18 @@ def _of_channel(filters: Filters, bound: Bound) -> str:
         "FROM subscriptions u JOIN connections c ON c.id = u.connection AND c.opened_at = u.opened_at "
         f"WHERE u.channel = {bound(filters.channel)}{since}{at}"
     )
+
+
+def _connection_then(filters: Filters, bound: Bound) -> str:
+    """The id of the connection that carried the session `s` at the filters' moment; NULL if it was away."""
+    return _then("s.connection", "c.id", filters, bound)
+
+
+def _then(of_the_last: str, of_another: str, filters: Filters, bound: Bound) -> str:
+    """What the connection that carried the session `s` at the filters' moment has: the session has that of its last one
+    itself. Of connections that overlap before that, the one that was opened last carries it."""
+    newest = f"SELECT {of_another} {_by_another(filters, bound)} ORDER BY c.opened_at DESC, c.id DESC LIMIT 1"
+    return f"CASE WHEN {is_of_the_last(bound(filters.at))} THEN {of_the_last} ELSE ({newest}) END"
 
 
 def _carried(filters: Filters, bound: Bound) -> str:

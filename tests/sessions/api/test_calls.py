@@ -114,6 +114,8 @@ AHEAD = CLOCKS_DIFFER / 2
         ({"from": NOW.replace(second=55) + AHEAD}, "30T09:13:00 30T09:14:00"),
         ({"at": NOW - timedelta(hours=1)}, "29T08:13:00 30T08:13:00"),
         ({"at": NOW, "from": NOW}, "30T09:12:30 30T09:13:00"),
+        ({"at": NOW.replace(second=0)}, "29T09:13:00 30T09:13:00"),
+        ({"at": NOW.replace(second=0), "from": NOW.replace(second=0)}, "30T09:12:00 30T09:13:00"),
     ],
 )
 def test_a_period_is_completed(given: Values, period: str) -> None:

@@ -205,9 +205,13 @@ async def test_sessions_are_counted_by_anything(postgres: Postgres) -> None:
         ):
             answer = await http.get("/sessions/counts", params={**PERIOD, **query})
             assert answer.status_code == 400 and answer.json()["error"]["parameter"] == parameter
-        then = (await http.get("/sessions/counts", params={"group": "edge", "at": "2026-11-28T00:10:30Z"})).json()
-        assert sum(one["count"] for one in then["counts"]) == 2, "who began in the day before that moment"
-        assert then["period"] == {"since": "2026-11-27T00:11:00Z", "until": "2026-11-28T00:11:00Z"}
+        for at, minute, count in (("00:10:30", "00:11", 2), ("00:02:00", "00:03", 2), ("00:01:59", "00:02", 1)):
+            asked = {"group": "edge", "at": f"2026-11-28T{at}Z"}
+            then = (await http.get("/sessions/counts", params=asked)).json()
+            assert sum(one["count"] for one in then["counts"]) == count, (
+                "who was there, opened at that moment or before"
+            )
+            assert then["period"] == {"since": f"2026-11-27T{minute}:00Z", "until": f"2026-11-28T{minute}:00Z"}
 
 
 async def test_sessions_of_a_moment_are_counted_by_the_edges_and_channels_of_that_time(postgres: Postgres) -> None:
