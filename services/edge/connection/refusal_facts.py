@@ -38,9 +38,10 @@ _CONNECT: Final = "connect"
 _NOBODY: Final = ("", "")
 
 _REASON_LENGTH: Final = 128
-_NAME_LENGTH: Final = 320
-"""Of a channel, which a refused client may make as long as a message, and of a user. A longer one is left out: what is
-left of it may be the name of another, and an erasure would not find it."""
+_CHANNEL_LENGTH: Final = 320
+_USER_LENGTH: Final = 512
+"""Of a channel, which a refused client may make as long as a message, and of a user, as the sessions service stores it
+whole. A longer one is left out: what is left of it may be the name of another, and an erasure would not find it."""
 
 
 class _Sum:
@@ -114,8 +115,10 @@ class RefusalFacts:
             if kind is not None:
                 self._write_sums(kind)
             kind = self._kinds[name] = _Kind(name, now)
-        if len(refused.user) > _NAME_LENGTH or len(refused.channel) > _NAME_LENGTH:
-            refused = replace(refused, user=_bounded(refused.user), channel=_bounded(refused.channel))
+        if len(refused.user) > _USER_LENGTH:  # its connection alone would say that it was an anonymous client
+            refused, details = Refused(0, refused.action, refused.code, refused.reason), dict
+        elif len(refused.channel) > _CHANNEL_LENGTH:
+            refused = replace(refused, channel="")
         if kind.written < OF_A_KIND and self._sampled < SAMPLED_BYTES:
             kind.written += 1
             fact = replace(refused, at=self._at(), reason=refused.reason[:_REASON_LENGTH], **details())
@@ -165,11 +168,7 @@ class RefusalFacts:
 
 def _concerned(refused: Refused) -> tuple[str, str]:
     """Whom a refusal concerns: a user, or the connection of an anonymous client. A stranger who may not connect is
-    nobody, and comes with another connection each time."""
+    nobody, and comes with another connection each time; so is a user whose name is too long."""
     if refused.user:
         return refused.user, ""
     return ("", refused.connection) if refused.action != _CONNECT else _NOBODY
-
-
-def _bounded(name: str) -> str:
-    return name if len(name) <= _NAME_LENGTH else ""

@@ -17,6 +17,7 @@ from proto.replies import Unsubscribe as UnsubscribePush
 from services.edge.channels.subscription import AttachRequest
 from services.edge.session.actions import Connect
 from services.edge.session.details import details as details_of
+from services.edge.session.details import needed
 from services.edge.session.effects import (
     Announce,
     CatchUp,
@@ -54,7 +55,7 @@ def opened(state: SessionState, command_id: int, result: ConnectResult, now: flo
         encoding=state.format.codec.name,
         **details(state),
     )
-    state.arrival.settle(state.policy.section.session_event_details)
+    state.arrival.settle(needed(state.policy.section))
     # The first ping may be due before the time limit for connecting.
     effects: list[Effect] = [_record(state, fact), Send(connect_reply(state.format, command_id, result)), Reschedule()]
     if identity.user and state.policy.section.single_connection:

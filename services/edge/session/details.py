@@ -29,6 +29,12 @@ def details(section: ClientSection, arrival: Arrival, transport: str) -> dict[st
     return told
 
 
+def needed(section: ClientSection) -> list[str]:
+    """What `details` needs to know of a client as long as it is connected: no address that is never told."""
+    never = "address" if section.session_addresses == NONE else ""
+    return [name for name in section.session_event_details if name != never]
+
+
 def told_address(section: ClientSection, address: str) -> str:
     """The address as `client.session_addresses` wants it told; "" if it is not known, or not to be told."""
     how = section.session_addresses

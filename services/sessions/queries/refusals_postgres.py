@@ -1,4 +1,4 @@
-"""Who was refused, how often and why. Beyond a rate edges write samples: each stands for `count` refusals."""
+"""Who was refused, how often and why. Beyond a rate edges write sums: each stands for `count` refusals."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ MAX_READ: Final = 5_000
 
 _OF_USER: Final = "AND user_id = $4"
 
-# Without a user it is an anonymous client if it had connected. Otherwise nobody knows who it was: also of refusals that
-# no edge wrote singly, which name no connection. Each has its place, that of the newest is 1: by it the greatest groups
-# find what they tell, and only these are sorted.
+# Without a user it is an anonymous client if it had connected, which also a sum names the connection of. Otherwise
+# nobody knows who it was: also of sums of more clients than an edge tells apart. Each has its place, that of the newest
+# is 1: by it the greatest groups find what they tell, and only these are sorted.
 _BY_USER: Final = f"""
 WITH newest AS MATERIALIZED (
     SELECT row_number() OVER (ORDER BY at DESC, number DESC) AS place, at, user_id, action, code, reason, channel,

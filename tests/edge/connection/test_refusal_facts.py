@@ -169,10 +169,20 @@ def test_what_strangers_can_make_long_is_bounded(edge: Edge) -> None:
 
 def test_no_part_of_a_name_is_told_as_if_it_were_one(edge: Edge) -> None:
     """The first characters may be somebody else's name, and nobody would find them to erase the user."""
-    longest = "u" * 320
+    longest = "u" * 512
     edge.refuse("subscribe", user=longest, channel="c" * 320)
-    edge.refuse("subscribe", user=longest + "2", channel="c" * 321)
-    assert [(fact.user, fact.channel) for fact in edge.refused] == [(longest, "c" * 320), ("", "")]
+    edge.refuse("subscribe", user=longest, channel="c" * 321)
+    assert [(fact.user, fact.channel) for fact in edge.refused] == [(longest, "c" * 320), (longest, "")]
+
+
+def test_a_user_whose_name_is_too_long_is_no_anonymous_client(edge: Edge) -> None:
+    """With a connection and no user it would be one; whatever else is told could not be erased."""
+    edge.details = {"address": "192.0.2.1"}
+    for _ in range(OF_A_KIND + 5):
+        edge.refuse("subscribe", user="u" * 513, connection="c1", channel="news", client_name="js")
+    edge.facts.flush()
+    assert edge.refused[0] == Refused(edge.refused[0].at, "subscribe", 103, "no")
+    assert edge.refused[-1] == Refused(edge.refused[0].at, "subscribe", 103, "no", count=5)
 
 
 def test_kinds_beyond_the_bound_count_together(edge: Edge) -> None:

@@ -69,6 +69,12 @@ class TestConnect:
                 name: value if name in told else "" for name, value in known.items()
             }
 
+    @pytest.mark.parametrize(("how", "kept"), [("truncated", "192.0.2.1"), ("none", "")])
+    def test_an_address_that_no_event_tells_is_forgotten(self, how: str, kept: str) -> None:
+        came = Arrival("192.0.2.1", "https://a.example")
+        Conversation(arrival=came, session_event_details=["address"], session_addresses=how).says(connect())
+        assert came == Arrival(kept)
+
     def test_where_the_backend_refreshes_the_client_is_not_told_to(self) -> None:
         result = Conversation(refresh_hook=True).hears(connect(exp=START + 60))["connect"]
         assert "expires" not in result and "ttl" not in result
