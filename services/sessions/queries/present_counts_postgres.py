@@ -62,6 +62,14 @@ SELECT {columns}, sum(count)::bigint AS count, sum(sum(count)) OVER ()::bigint A
     (SELECT sum(read) FROM there)::bigint AS read
 FROM present GROUP BY {columns} HAVING sum(count) > 0 ORDER BY sum(count) DESC, {columns} LIMIT {groups}"""
 
+
+def _greatest(source: str, read: str = "(SELECT count(*) FROM there)") -> str:
+    """The greatest groups of the rows in `source`."""
+    return f"""
+SELECT {{columns}}, count(*) AS count, sum(count(*)) OVER ()::bigint AS total, {read} AS read
+FROM {source} GROUP BY {{columns}} ORDER BY count(*) DESC, {{columns}} LIMIT {{groups}}"""
+
+
 # Of users and addresses there are almost as many as sessions: these are put together once, at the end.
 _EACH: Final = """
 WITH there AS MATERIALIZED ({there}), present AS MATERIALIZED (
@@ -70,9 +78,7 @@ WITH there AS MATERIALIZED ({there}), present AS MATERIALIZED (
     SELECT {of_then}, c.id, c.opened_at FROM (SELECT * FROM there WHERE of_the_last IS NOT TRUE) AS s
     CROSS JOIN LATERAL ({carrying}) AS c WHERE $2::text IS NULL OR c.edge = $2
 )"""
-_COUNTS_OF_EACH: Final = f"""{_EACH}
-SELECT {{columns}}, count(*) AS count, sum(count(*)) OVER ()::bigint AS total, (SELECT count(*) FROM there) AS read
-FROM present GROUP BY {{columns}} ORDER BY count(*) DESC, {{columns}} LIMIT {{groups}}"""
+_COUNTS_OF_EACH: Final = f"{_EACH}{_greatest('present')}"
 
 # Which of their connections were in a large channel is read from its subscriptions as a whole. To look for each
 # connection would take several times as long. Only the few that were connected for more than two days are looked for:
@@ -91,13 +97,9 @@ _COUNTS_OF_SUBSCRIBED: Final = f"""{_EACH}, first(at) AS MATERIALIZED (
     WHERE connected_at < (SELECT at FROM first) AND EXISTS (
         SELECT FROM subscriptions AS u WHERE u.connection = present.connection AND u.opened_at = present.connected_at
             AND u.channel || '' = $3 AND u.since <= $1 AND {END} > $1 OFFSET 0)
-)
-SELECT {{columns}}, count(*) AS count, sum(count(*)) OVER ()::bigint AS total, (SELECT count(*) FROM there) AS read
-FROM present_in_channel GROUP BY {{columns}} ORDER BY count(*) DESC, {{columns}} LIMIT {{groups}}"""
+){_greatest("present_in_channel")}"""
 
-_COUNTS_IN_CHANNEL: Final = """
-SELECT {columns}, count(*) AS count, sum(count(*)) OVER ()::bigint AS total, 0 AS read FROM ({in_channel}) AS present
-GROUP BY {columns} ORDER BY count(*) DESC, {columns} LIMIT {groups}"""
+_COUNTS_IN_CHANNEL: Final = _greatest("({in_channel}) AS present", read="0")
 _THOSE_IN_CHANNEL: Final = present_in_channel("$1", "$2", "$3", f"'{EVER:%Y-%m-%d}'")
 
 
