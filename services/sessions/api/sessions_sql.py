@@ -7,7 +7,7 @@ each by an index that has it, and merged.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -30,9 +30,6 @@ _CONDITION: Final[dict[str, str]] = {
     "away": "ended_at IS NOT NULL AND away_until > now()",
     "ended": "ended_at IS NOT NULL AND away_until > now() IS NOT TRUE",
 }
-
-_OF_CHANNELS: Final = """
-JOIN connections c ON c.session_id = s.id JOIN subscriptions u ON u.connection = c.id AND u.opened_at = c.opened_at"""
 
 # Goes from name to name in the index sessions_by_version instead of reading every session.
 MAX_NAMES: Final = 50
@@ -142,10 +139,21 @@ def where(filters: Filters, bound: Bound) -> str:
 
 def of_channels(filters: Filters, bound: Bound) -> str:
     """Joins the sessions `s` with their subscriptions `u`: those that they had at the filters' moment by the connection
-    that carried them, without a moment all."""
+    that carried them, without a moment all.
+
+    Few of the period's sessions were there at a moment: their connections are looked up one by one. PostgreSQL does not
+    know how few they are, and might read every connection that there is.
+    """
     if filters.at is None:
-        return _OF_CHANNELS
-    return f"{_OF_CHANNELS} AND c.id = {_connection_then(filters, bound)} AND {_subscribed_at(filters, bound)}"
+        since = _a_day_before(filters, bound)
+        return f"""JOIN connections c ON c.session_id = s.id{since("c.opened_at")}
+            JOIN subscriptions u ON u.connection = c.id AND u.opened_at = c.opened_at{since("u.opened_at")}"""
+    return f"""CROSS JOIN LATERAL (
+        SELECT c.id, c.opened_at {_by_another(filters, bound)} AND c.id = {_connection_then(filters, bound)} OFFSET 0
+    ) c CROSS JOIN LATERAL (
+        SELECT u.channel FROM subscriptions u
+        WHERE u.connection = c.id AND u.opened_at = c.opened_at AND {_subscribed_at(filters, bound)} OFFSET 0
+    ) u"""
 
 
 def edge_then(filters: Filters, bound: Bound) -> str:
@@ -245,17 +253,24 @@ def _present_in_channel(filters: Filters, since: datetime, bound: Bound, columns
 
 
 def _of_channel(filters: Filters, bound: Bound) -> str:
-    at = since = ""
-    if filters.since is not None:  # a day more, as clocks of edges may differ
-        begin = f"{bound(filters.since)}::timestamptz - '24:00:00'::interval"
-        since = f" AND u.since >= {begin} AND u.opened_at >= {begin} AND c.opened_at >= {begin}"
+    since = _a_day_before(filters, bound)
+    began = f"{since('u.since')}{since('u.opened_at')}{since('c.opened_at')}"
+    at = ""
     if filters.at is not None:
-        at = f" AND {_subscribed_at(filters, bound)}"
+        at = f" AND {_subscribed_at(filters, bound)} AND {_open_at(filters, bound)}"
         at += "" if filters.edge is None else f" AND c.edge = {bound(filters.edge)}"
     return (
         "FROM subscriptions u JOIN connections c ON c.id = u.connection AND c.opened_at = u.opened_at "
-        f"WHERE u.channel = {bound(filters.channel)}{since}{at}"
+        f"WHERE u.channel = {bound(filters.channel)}{began}{at}"
     )
+
+
+def _a_day_before(filters: Filters, bound: Bound) -> Callable[[str], str]:
+    """A condition of times: not before the period but for a day, as clocks of edges may differ."""
+    if filters.since is None:
+        return lambda column: ""
+    begin = f"{bound(filters.since)}::timestamptz - '24:00:00'::interval"
+    return lambda column: f" AND {column} >= {begin}"
 
 
 def _connection_then(filters: Filters, bound: Bound) -> str:
@@ -286,7 +301,7 @@ def _by_another(filters: Filters, bound: Bound) -> str:
 
 def _subscribed_at(filters: Filters, bound: Bound) -> str:
     at = bound(filters.at)
-    return f"u.since <= {at} AND {END} > {at} AND {_open_at(filters, bound)}"
+    return f"u.since <= {at} AND {END} > {at}"
 
 
 def _open_at(filters: Filters, bound: Bound) -> str:

@@ -34,8 +34,9 @@ async def forget(nats: NatsServer, edge: ServiceProcess, channel: str) -> None:
         for stream in STREAMS:
             await forget_ids(link, stream)
 
+        first = await publish(edge, channel, "probe", "probe")
+
         async def forgotten() -> None:
-            first = await publish(edge, channel, "probe", "probe")
             await link.stream_manager().purge_stream("KEYS")
             assert await publish(edge, channel, "probe", "probe") != first
 
