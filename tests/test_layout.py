@@ -197,6 +197,16 @@ def test_ci_is_a_script_that_runs() -> None:
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
+def test_ci_installs_what_is_missing() -> None:
+    """`command -v` finds a function of the script itself: a program of its name would never be missed."""
+    script = (ROOT / ".ci/run").read_text()
+    functions = re.findall(r"^(\w+)\(\)", script, re.MULTILINE)
+    looked_for = re.findall(r"command -v ([\w-]+)", script)
+    assert functions
+    assert "chromium" in looked_for
+    assert set(functions) & set(looked_for) == set()
+
+
 @pytest.mark.parametrize("marker", ["browser", "observe", "docker"])
 def test_ci_runs_the_folders_of_each_test_that_only_it_runs(marker: str) -> None:
     """It names them, so that a step does not first import all other tests."""
