@@ -1,4 +1,4 @@
-"""The arguments that all commands share about what was set aside: read at each start, so this imports nothing large."""
+"""The arguments shared by all commands about what was set aside. Read at each start, so this imports nothing large."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _JSON: Final = "for scripts: JSON instead of text"
 
 
 class Abouts(NamedTuple):
-    """The line of each action in `--help`. `name` is what one of them is named by, such as ID."""
+    """The line of each action in `--help`. `name` says what names an item that was set aside, such as ID."""
 
     name: str
     list: str
@@ -28,9 +28,9 @@ def add_actions(
     shared: ArgumentParser | None = None,
 ) -> Callable[[str, str], ArgumentParser]:
     """Adds `action`, which is list (or None), show, replay or delete; `which`, as `one` reads it, or `everything` for
-    "all"; and `json`. `shared` has further options, which stand before an action or behind it.
+    "all"; and `json`. `shared` has further options, which may stand before or behind an action.
 
-    Returns what adds an action of the command's own, by its name and its line in `--help`.
+    Returns a function that adds an action of the command itself, by its name and its line in `--help`.
     """
 
     def one_or_all(text: str) -> T:

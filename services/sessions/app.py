@@ -81,16 +81,16 @@ RELOADABLE: Final = frozenset({"http_api", "sessions.webhooks"})
 """The sections and keys that a reload may change."""
 
 _WORK_CONNECTIONS: Final = 4
-"""Connections to PostgreSQL that fold, keep which edges were heard, look for lost ones, and remove what is old."""
+"""Connections to PostgreSQL for the fold, for the table of heard edges, the search for lost edges, and retention."""
 
 _AT_ONCE_S: Final = 1.0
-"""NATS that takes a connection within this time was there before this process."""
+"""If NATS accepts a connection within this time, it was there before this process."""
 
 _READ_CONNECTIONS: Final = 5
-"""Those that serve queries. They are others: however slow queries are, facts are folded."""
+"""Connections that serve queries. They are separate: however slow queries are, facts are folded."""
 
 _LEAVE_S: Final = 6.0
-"""For how long the end waits for rows of the outbox that are being published."""
+"""For how long a stop waits for rows of the outbox that are being published."""
 
 
 class Sessions:
@@ -164,7 +164,7 @@ class Sessions:
 
     @property
     def settings(self) -> SessionsSettings:
-        """By which it runs now: a reload replaces them."""
+        """The settings that apply now: a reload replaces them."""
         return self.reloads.running
 
     def application(self) -> Starlette:
@@ -193,7 +193,7 @@ class Sessions:
                 finally:
                     await self._privacy.stop()
                     await self._relay.leave(_LEAVE_S)
-                    self._pulse.beat()  # how far it has come
+                    self._pulse.beat()  # says how far the fold has come
                     await self._nats_calls.stop()
                     await self.reloads.stop()
                     await self._webhooks.stop()
@@ -225,11 +225,12 @@ class Sessions:
         return make_application(routes, lifespan=lifespan, exception_handlers={HTTPException: on_http_error})
 
     async def leave(self) -> None:
-        """Ends what would hold up the end of the process: those who follow changes are told to do so elsewhere."""
+        """Ends whatever would hold up the end of the process: followers of changes are told to follow another
+        instance."""
         self._hub.close()
 
     async def _adopt(self, settings: SessionsSettings) -> None:
-        """These are the settings from now on."""
+        """Uses these settings from now on."""
         self._api_keys.replace(settings.http_api)
         await self._webhooks.adopt(settings.sessions.webhooks)
 
@@ -268,7 +269,7 @@ class Sessions:
         now, since = asyncio.get_running_loop().time(), self._connecting_since
         self._silence.on_connected(now, at_the_start=since is not None and now - since < _AT_ONCE_S)
         self._connecting_since = None
-        self._hub.missed()  # what was told meanwhile
+        self._hub.missed()  # changes of the time without NATS
         self._projector.notify()
 
     def _on_disconnected(self) -> None:
@@ -285,7 +286,7 @@ class Sessions:
 
 
 def _questions(pool: ReadPool) -> list[Question]:
-    """All that the read API answers."""
+    """All questions that the read API answers."""
     sessions = SessionQuestions(SessionsReader(pool), SessionCounts(pool))
     models = ModelQuestions(
         Timelines(pool),

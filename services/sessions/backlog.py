@@ -9,28 +9,29 @@ from typing import Final
 log = logging.getLogger(__name__)
 
 LARGE: Final = 500
-"""From so many batches that wait on, it is told how the service catches up: it folds as many in a second or two."""
+"""From this number of waiting batches on, the log says how the service catches up: it folds as many in a second or
+two."""
 
 SAY_S: Final = 10.0
-"""How often that is told."""
+"""How often the log says that."""
 
 _WINDOW_S: Final = 10.0  # in which rates are measured
 
 
 class Backlog:
-    """`facts`: how many wait, estimated by how many the last batches had. `left_s`: in how long they are folded at the
-    present rate, if no more come; 0 if nothing waits, or nothing moves."""
+    """`facts`: how many facts wait, estimated from the number in the last batches. `left_s`: how long it takes to fold
+    them at the present rate, if no more come; 0 if nothing waits, or nothing moves."""
 
     def __init__(self) -> None:
         self.facts = 0
         self.left_s = 0.0
         self._per_batch = 1.0
-        self._window: tuple[float, int, int] | None = None  # when it began; sequence and facts folded until then
-        self._began: tuple[float, int, int] | None = None  # likewise, the backlog of which is told
+        self._window: tuple[float, int, int] | None = None  # its beginning; sequence and facts folded until then
+        self._began: tuple[float, int, int] | None = None  # likewise, of the backlog that is logged
         self._said_at = float("-inf")
 
     def seen(self, waiting: int, sequence: int, facts: int, now: float) -> None:
-        """So many batches wait behind `sequence`, and this process has folded so many facts."""
+        """`waiting` batches wait behind `sequence`, and this process has folded `facts` facts so far."""
         if self._window is None or sequence < self._window[1]:  # another log
             self._window, self._began = (now, sequence, facts), None
         since, first, before = self._window

@@ -17,8 +17,8 @@ SESSIONS_SERIES: Final = catalog(
     counter(
         "fairlead_sessions_dead_letters",
         "messages",
-        "Messages of the session log that were set aside, or some facts of them: they are no batch, or could not be "
-        "read, folded or stored. `python -m services.sessions dead-letters` lists and replays them.",
+        "Messages of the session log that were set aside, as a whole or in part: they are not a batch, or could not "
+        "be read, folded or stored. `python -m services.sessions dead-letters` lists and replays them.",
     ),
     counter(
         "fairlead_sessions_unknown_types",
@@ -39,7 +39,7 @@ SESSIONS_SERIES: Final = catalog(
     counter(
         "fairlead_sessions_resumed",
         "sessions",
-        "Those that were continued on a new connection within `sessions.resume_window`. Divided by "
+        "Times that a session was continued on a new connection within `sessions.resume_window`. Divided by "
         "`fairlead_sessions_interrupted` it is the share of interrupted sessions that went on.",
     ),
     counter("fairlead_sessions_edge_lost", "edges", "Edges lost without a drain."),
@@ -59,8 +59,8 @@ SESSIONS_SERIES: Final = catalog(
     gauge(
         "fairlead_sessions_projection_age_seconds",
         "seconds",
-        "Age of the oldest batch in the log that is not in PostgreSQL, 0 if none waits; since the start of the "
-        "process, while PostgreSQL has not been reached at all.",
+        "Age of the oldest batch in the log that is not in PostgreSQL, 0 if none waits. Until PostgreSQL is reached "
+        "for the first time, the time since the start of the process.",
     ),
     counter("fairlead_sessions_outbox_published", "rows", "Rows of the outbox that were published and deleted."),
     counter(
@@ -82,8 +82,8 @@ SESSIONS_SERIES: Final = catalog(
     gauge(
         "fairlead_sessions_outbox_oldest_seconds",
         "seconds",
-        "Time since the oldest row of the outbox that is not published was inserted, 0 without any. While its table "
-        "cannot be read, it goes on from what it was.",
+        "Time since the oldest row of the outbox that is not published was inserted, 0 if no row waits. While the "
+        "table cannot be read, the last value goes on growing.",
     ),
     counter(
         "fairlead_sessions_questions",
@@ -107,7 +107,7 @@ SESSIONS_SERIES: Final = catalog(
     counter(
         "fairlead_webhooks_requests",
         "requests",
-        "Requests to webhooks, by what came of them: taken; refused (a status of 400, 413, 415 or 422); another "
+        "Requests to webhooks, by outcome: taken; refused (a status of 400, 413, 415 or 422); another "
         "status; redirect; timeout; unreachable; tls (a certificate that does not verify).",
         "webhook",
         "outcome",

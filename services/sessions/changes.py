@@ -1,4 +1,4 @@
-"""What a commit changed about sessions, as those learn it who follow: one change for each session, its latest. Pure."""
+"""What a commit changed about sessions, as followers learn it: for each session one change, the latest. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from services.sessions.values import name_of
 ChangeKind = Literal["opened", "resumed", "away", "ended", "removed", "subscribed", "unsubscribed"]
 
 MAX_CHANGES: Final = 1000
-"""Changes of one commit. A larger one, as a service makes that catches up, is told without them."""
+"""Changes of one commit. Of a larger commit, such as one of a service that catches up, followers get only the
+positions."""
 
 MAX_CHANNELS: Final = 20_000
 """Channels in the changes of one commit, likewise."""
@@ -27,11 +28,11 @@ _Pairs = Set[tuple[str, str]]
 
 
 class Change(Struct, omit_defaults=True):
-    """A session after a commit, and channels: those in which it is now ("opened", "resumed", "subscribed"), or those in
-    which it is no longer.
+    """A session after a commit, with channels: those in which it is now ("opened", "resumed", "subscribed"), or those
+    that it left.
 
-    Where several things happened to a session in one commit, `change` is what it is now: "removed" was absorbed by
-    another session, and has no row. `left_edge` is the edge on which it was before the commit, if it has moved.
+    Where several things happened to a session in one commit, `change` says what it is now. A "removed" session was
+    absorbed by another one, and has no row. `left_edge` is the edge on which it was before the commit, if it has moved.
     """
 
     change: ChangeKind
@@ -44,8 +45,8 @@ class Change(Struct, omit_defaults=True):
 class Changes(Struct):
     """The changes of one commit, which moved the rows from one position, `(epoch, sequence)`, to another.
 
-    `whole`: all of them. Otherwise nobody had asked for them, or there were too many, and `changes` is empty. If
-    `generation` is not that of the commit before, rows have also changed without a commit.
+    `whole`: `changes` has all of them. Otherwise nobody had asked for them, or there were too many, and `changes` is
+    empty. If `generation` differs from that of the commit before, rows have also changed without a commit.
     """
 
     before: tuple[str, int]
@@ -56,8 +57,8 @@ class Changes(Struct):
 
 
 def changes_of(state: State, batches: Sequence[EventBatch]) -> list[Change] | None:
-    """The changes of a state into which these were folded; None if they are too many, or not known: a store erases
-    sessions that were not loaded."""
+    """The changes of a state into which these batches were folded. None if there are too many, or if they are not
+    known: a store erases sessions that were not loaded."""
     if state.erased:
         return None
     changed = state.subscriptions.touched()
@@ -79,17 +80,18 @@ def changes_of(state: State, batches: Sequence[EventBatch]) -> list[Change] | No
 
 
 def _of_session(state: State, row: Session, kind: ChangeKind | None, channels: dict[str, bool]) -> list[Change]:
-    """The changes of a session: its own, of this kind, if there is one, and those of channels beside it."""
+    """The changes of a session: that of the session itself, of this kind, if there is one, and those of its
+    channels."""
     joined = sorted(channel for channel, subscribed in channels.items() if subscribed)
     left = sorted(channel for channel, subscribed in channels.items() if not subscribed)
     told: list[tuple[ChangeKind, list[str]]] = [("subscribed", joined), ("unsubscribed", left)]
     if kind in ("away", "ended"):
-        told = [(kind, left), ("subscribed", joined)]  # it is there by a connection of an edge that was not lost
+        told = [(kind, left), ("subscribed", joined)]  # by a connection of an edge that was not lost
     elif kind is not None:
         told = [(kind, joined), ("unsubscribed", left)]
     moved_from = state.left_edge.get(row.id)
     left_edge = None if moved_from == row.edge else moved_from
-    # Of the row as it is now: it stays in memory, and the next commit is folded into it while this one is told.
+    # A copy of the row: it stays in memory, and the next commit is folded into it while this change is encoded.
     return [Change(each, row.id, copy(row), names, left_edge) for each, names in told if names or each == kind]
 
 
@@ -100,7 +102,7 @@ def _kind(row: Session, new: bool) -> ChangeKind:
 
 
 def _touched(state: State, changed: _Pairs) -> dict[str, set[str]]:
-    """Sessions of which something changed, and the channels of the connections and subscriptions that did."""
+    """The sessions that changed, each with the channels of its connections and subscriptions that changed."""
     touched: dict[str, set[str]] = {id_: set() for id_ in state.changed_sessions}
     for name in state.changed_connections:
         touched.setdefault(state.connections[name].session_id, set()).update(state.subscriptions.of(name))
@@ -111,10 +113,11 @@ def _touched(state: State, changed: _Pairs) -> dict[str, set[str]]:
 
 
 def _channels(state: State, touched: dict[str, set[str]], changed: _Pairs) -> dict[str, dict[str, bool]]:
-    """By session: the channels to be told, and whether it is subscribed. It is if any of its connections is: one that
-    closes late leaves no channel to which the next one has subscribed.
+    """By session: the channels to report, and whether the session is subscribed to each. It is if any of its
+    connections is: a connection that closes late does not end what the next one has subscribed to.
 
-    Of a session that changed itself, all channels in which it is are told: who follows one has its row as it is now.
+    If the session itself changed, all its channels are reported, so that followers of each of them get its row as it is
+    now.
     """
     found: dict[str, dict[str, bool]] = {}
     for id_, channels in touched.items():
@@ -129,7 +132,7 @@ def _channels(state: State, touched: dict[str, set[str]], changed: _Pairs) -> di
 
 
 def _unchanged(state: State, name: str, changed: _Pairs) -> set[str]:
-    """The channels to which a session was subscribed before by this connection, which is open, and still is."""
+    """The channels to which this connection, which is open, was subscribed before the fold and still is."""
     if name in state.changed_connections:
         return set()
     return {channel for channel in state.subscriptions.of(name) if (name, channel) not in changed}
@@ -140,7 +143,7 @@ _decode = msgspec.json.Decoder(Changes).decode
 
 
 def decode_changes(data: bytes) -> Changes | None:
-    """The changes of a message; None if it has none."""
+    """The changes in a message; None if it has none."""
     try:
         return _decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

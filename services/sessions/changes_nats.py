@@ -1,6 +1,8 @@
-"""Changes of sessions on NATS: the instance that folds tells all instances, each of which has followers of its own.
+"""Changes of sessions on NATS: the instance that folds publishes them to all instances, each of which has its own
+followers.
 
-What changed is worked out only while somebody follows. Otherwise a commit tells its positions, which costs nothing.
+The changes are worked out only while somebody follows. Otherwise only the positions of a commit are published, which
+costs nothing.
 """
 
 from __future__ import annotations
@@ -19,17 +21,18 @@ from services.sessions.changes import Change, Changes, decode_changes, encode_ch
 from services.sessions.store import Position
 
 _RESERVE: Final = 1024
-"""Bytes of a message that are left to NATS."""
+"""Bytes of a message that are reserved for NATS."""
 
 WANTED_S: Final = 300.0
-"""For how long changes are told after somebody wanted them: who lost the stream comes back within this time."""
+"""For how long changes are published after somebody wanted them: a client that lost its stream is back by then."""
 
 _WANT_EVERY_S: Final = 60.0
 _WANTED: Final = b"wanted"
 
 
 class ChangesFeed:
-    """Tells changes, and hears them. Without NATS they are lost: who follows sees the gap, as positions do not join."""
+    """Publishes changes, and hears them. Without NATS they are lost: followers notice the gap, as positions do not
+    join."""
 
     def __init__(self, link: NatsLink) -> None:
         self._link = link
@@ -37,11 +40,11 @@ class ChangesFeed:
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody, of whichever instance, follows changes, or did so a short time ago."""
+        """Whether anybody follows changes at any instance, or did so a short time ago."""
         return time.monotonic() < self._wanted_until
 
     def want(self) -> None:
-        """Asks the instance that folds, whichever it is, to tell changes from now on."""
+        """Asks the instance that folds, whichever it is, to publish changes from now on."""
         with contextlib.suppress(NatsAway, NatsRefused):
             self._link.publish(subjects.SESSION_CHANGES, _WANTED)
 
@@ -53,7 +56,8 @@ class ChangesFeed:
             await asyncio.sleep(_WANT_EVERY_S)
 
     def tell(self, before: Position, after: Position, changes: list[Change] | None, generation: int = 0) -> None:
-        """A commit moved the rows from one position to the other, with these changes; None: too many, or unknown."""
+        """Publishes that a commit moved the rows from one position to another, with these changes; None: too many, or
+        unknown."""
         told = Changes((*before,), (*after,), changes or [], changes is not None, generation)
         data = encode_changes(told)
         if len(data) > max(self._link.max_payload - _RESERVE, 0):
@@ -62,7 +66,7 @@ class ChangesFeed:
             self._link.publish(subjects.SESSION_CHANGES, data)
 
     def listen(self, heard: Callable[[Changes], None]) -> None:
-        """Calls `heard` with the changes of each commit, of whichever instance, from now on."""
+        """Calls `heard` with the changes of each commit of any instance, from now on."""
 
         def handle(subject: bytes, reply: bytes, headers: bytes | None, data: bytes) -> None:
             if data == _WANTED:

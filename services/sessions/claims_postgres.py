@@ -1,8 +1,8 @@
-"""Keeps apart what must not work at once: rebuilding read models, and erasing users.
+"""Keeps apart two kinds of work that must not run at once: rebuilding read models, and erasing users.
 
-A rebuild has read facts that an erasure takes out of the log meanwhile, and the swap would bring them back. Several
-rebuilds may run at once, and several erasures. Each holds a lock of its kind, as others of the kind do, and then looks
-for the other kind: of two that begin at the same moment at least one finds the other.
+A rebuild may have read facts that an erasure then takes out of the log, and its swap would bring them back. Several
+rebuilds may run at once, and so may several erasures. Each shares the lock of its kind, and then checks whether the
+lock of the other kind is held: of two that begin at the same moment, at least one notices the other.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SELECT EXISTS (SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database
 
 
 class Work(IntEnum):
-    """What is not done at once with the other."""
+    """The two kinds of work that exclude each other."""
 
     REBUILDING = 1
     ERASING = 2
@@ -34,20 +34,20 @@ class OthersWork(Exception):
 
 
 class Claim:
-    """Held as long as its connection to PostgreSQL is there."""
+    """A claim, held as long as its connection to PostgreSQL lasts."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def check(self) -> None:
-        """Notices that the connection is gone, after which work of the other kind may have begun: then this raises what
-        `claimed` makes `StoreAway` of."""
+        """Raises an error, which `claimed` turns into `StoreAway`, if the connection is gone: then work of the other
+        kind may have begun."""
         await self._database.fetchval("SELECT 1")
 
 
 @asynccontextmanager
 async def claimed(pool: Pool, work: Work) -> AsyncIterator[Claim]:
-    """Work of the other kind does not begin meanwhile. Takes a connection. Raises `OthersWork`, `StoreAway`."""
+    """While this lasts, work of the other kind does not begin. Takes a connection. Raises `OthersWork`, `StoreAway`."""
     other = Work.ERASING if work is Work.REBUILDING else Work.REBUILDING
     async with pool.database() as database:  # the lock is given back with the connection
         await database.execute(_SHARE, _SPACE, work)

@@ -1,4 +1,4 @@
-"""Commits a part of the log. What the store refuses is found by halving, set aside, and the rest goes on."""
+"""Commits a part of the log. A message that the store refuses is found by halving, and set aside; the rest goes on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from services.sessions.store import FactsRefused, Outcome, Position, Store, Stor
 
 
 class Step(NamedTuple):
-    """One transaction: the position after it, what it did, what it set aside, and what the log had dropped."""
+    """One transaction: the position after it, its outcome, the letters that it set aside, and what the log had
+    dropped."""
 
     position: Position
     outcome: Outcome
@@ -29,7 +30,7 @@ async def commit_portion(
     """Commits `portion` from the position `at` on; calls `took` after each transaction. `archiving`: its messages go
     into the archive, too.
 
-    Facts that cannot be folded cost one transaction for each halving that leads to their message. Raises
+    Facts that cannot be folded cost one more transaction for each halving on the way to their message. Raises
     `PositionConflict`, and `StoreAway`.
     """
     try:
@@ -50,7 +51,7 @@ async def _whole(store: Store, at: Position, portion: Portion, archiving: bool) 
 async def _in_halves(
     store: Store, at: Position, portion: Portion, took: Callable[[Step], None], archiving: bool, refused: FactsRefused
 ) -> None:
-    """Commits what was refused as a whole: a single message is set aside."""
+    """Commits in halves a portion that was refused as a whole. A single message is set aside."""
     if len(portion.entries) > 1:
         first, second = portion.halves()
         await commit_portion(store, at, first, took, archiving)
@@ -65,15 +66,16 @@ async def _set_aside(store: Store, at: Position, portion: Portion, letters: list
     try:
         outcome = await store.commit(at, after, [], None, letters, archived, portion.overtaken)
         return Step(after, outcome, letters, portion.overtaken)
-    except FactsRefused as refused:  # it stays in the log, so nothing is lost while somebody mends the table
+    except FactsRefused as refused:  # the message stays in the log: nothing is lost while somebody repairs the table
         raise StoreAway(f"a dead letter cannot be stored: {refused}; see the table dead_letters") from refused
 
 
 class Commits:
-    """Commits portions of the log one after the other, from the position `at` on. The next one may begin while one is
-    written: a store then folds it already. `begun`: the sequence up to which they have begun.
+    """Commits portions of the log one after the other, from the position `at` on. The next commit may begin while one
+    is written: a store then folds it already. `begun`: the sequence up to which commits have begun.
 
-    What `finish` raises ends all that have begun: `close`, and go on from the position that the store has then.
+    An error from `finish` ends all commits that have begun: `close` this, and go on from the position that the store
+    has then.
     """
 
     _AT_ONCE: Final = 2
@@ -88,23 +90,23 @@ class Commits:
 
     @property
     def are_many(self) -> bool:
-        """Whether so many have begun that the first of them is to be finished before the next begins."""
+        """Whether so many commits have begun that the first must be finished before the next begins."""
         return len(self._waiting) >= self._AT_ONCE
 
     @property
     def are_done(self) -> bool:
-        """Whether all that have begun are finished."""
+        """Whether all commits that have begun are finished."""
         return not self._waiting
 
     def begin(self, portion: Portion) -> None:
-        """Begins to commit `portion`, which follows those that have begun."""
+        """Begins to commit `portion`, which follows the portions before."""
         at = Position(self._at.epoch, self.begun)
         task = asyncio.get_running_loop().create_task(_whole(self._store, at, portion, self._archiving))
         self._waiting.append((portion, task))
         self.begun = portion.upto
 
     async def finish(self) -> Portion:
-        """Finishes the first that has begun. Raises `PositionConflict`, and `StoreAway`."""
+        """Finishes the oldest commit that has begun. Raises `PositionConflict`, and `StoreAway`."""
         portion, task = self._waiting[0]
         try:
             step = await task
@@ -117,10 +119,10 @@ class Commits:
         return portion
 
     async def _without(self, portion: Portion, refused: FactsRefused) -> None:
-        """Commits the first portion, of which something was refused, in halves.
+        """Commits the first portion, a part of which was refused, in halves.
 
-        Those behind it were folded upon all of it. They end before that, lest one of them be stored by itself once the
-        halves have moved the position, and begin again after it.
+        The commits behind it were folded upon the whole portion. They are ended first, lest one of them be stored by
+        itself once the halves have moved the position, and begin again afterwards.
         """
         behind = [each for each, _ in self._waiting][1:]
         await self.close()
@@ -131,7 +133,7 @@ class Commits:
             self.begin(each)
 
     async def close(self) -> None:
-        """Ends what has begun, and waits until it has ended. What was about to be stored may be stored, or not."""
+        """Ends the commits that have begun, and waits until they have ended. Each may be stored, or not."""
         tasks = [task for _, task in self._waiting]
         self._waiting.clear()
         for task in tasks:

@@ -9,7 +9,8 @@ from services.sessions.actions_arguments import Abouts, add_actions
 
 
 class Which(NamedTuple):
-    """The letters that the operator means: all (None), or those of a sequence; in one epoch of the log, or any ("")."""
+    """The letters that the operator means: all (None), or those with a sequence; in one epoch of the log, or any
+    ("")."""
 
     sequence: int | None
     epoch: str = ""

@@ -79,7 +79,7 @@ async def _run(settings: SessionsSettings, asked: Namespace) -> bool:
 
 
 class Replay(msgspec.Struct):
-    """What became of one letter: facts folded, and why it, or a part of it, is still set aside (None: it is not)."""
+    """The result for one letter: facts folded, and why it, or a part of it, is still set aside (None: nothing is)."""
 
     sequence: int
     epoch: str

@@ -11,8 +11,8 @@ from services.chassis.postgres.pool import Database, Pool
 from services.sessions.entries import MAX_LETTERS, DeadLetter, with_room
 from services.sessions.rows_postgres import columns, milliseconds
 
-# A message has one letter: if first some of its facts were unreadable, and then the others could not be folded, the
-# second letter has them all.
+# A message has one letter: if some of its facts were unreadable, and the others could not be folded either, the second
+# letter, which has all of them, replaces the first.
 _PUT_ASIDE: Final = """
 INSERT INTO dead_letters (epoch, sequence, instance, reason, data, size, newer, put_aside_at)
 SELECT l.*, now()
@@ -40,8 +40,8 @@ WHERE epoch = $1 AND sequence = $2"""
 
 
 async def put_aside(database: Database, letters: Sequence[DeadLetter]) -> int:
-    """Stores the letters, within a transaction of the caller. Of all letters the newest `MAX_LETTERS` stay. Returns for
-    how many there was no room (`MAX_NEWER_LETTERS`)."""
+    """Stores the letters, within a transaction of the caller. Only the newest `MAX_LETTERS` of all letters stay.
+    Returns how many letters found no room (`MAX_NEWER_LETTERS`)."""
     newer = await database.fetchval(_NEWER) if any(one.newer for one in letters) else 0
     kept = with_room(letters, newer)
     if kept:

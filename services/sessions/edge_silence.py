@@ -1,8 +1,8 @@
 """Which edges are lost, and which lost ones are back, by the silence of their heartbeats. Pure: times are arguments.
 
 Silence counts only while this process could hear: from an edge's last heartbeat, or from the moment since which this
-process has been listening without interruption, whichever is later. What others heard before this process began
-(`recall`) shortens its first listening: a dead edge's silence began long before.
+process has been listening without interruption, whichever is later. If other processes heard the edge before this one
+started (`recall`), this process may listen for less time at first: the silence of a dead edge began long before.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 MAX_INSTANCES = 10_000
-"""Edge processes remembered; beyond it those that have been silent for longest are forgotten."""
+"""Edge processes that are remembered; beyond it, those that have been silent for longest are forgotten."""
 
 LONGEST_TICK_S = 2.5
 """A longer gap between two calls of `tick` means that this process itself was stalled."""
 
 FIRST_LISTENING_S: Final = 3.0
-"""For how long this process listens at the least: edges send a heartbeat every second, and none is missed by chance.
-It is enough where somebody else knows that the silence has lasted for longer, and NATS was there all the time."""
+"""For how long this process listens at least: edges send a heartbeat every second, so in this time none is missed by
+chance. This is enough if the table knows of a longer silence, and NATS was there all the time."""
 
 
 class Sighting(NamedTuple):
-    """What was kept of an edge process: its name, when it was `heard` last, and the time of its last `fact`, both in
-    Unix milliseconds; None if that is not known."""
+    """What is stored about an edge process: its name, when it was `heard` last, and the time of its last `fact`, both
+    in Unix milliseconds; None if not known."""
 
     name: str
     heard: int | None
@@ -48,10 +48,11 @@ class EdgeSilence:
         self._listening_since: float | None = None
         self._since_the_start = False
         self._ticked: float | None = None
-        self._open_since: dict[str, float] = {}  # lost ones with open connections
+        self._open_since: dict[str, float] = {}  # lost edges with open connections
 
     def on_connected(self, now: float, at_the_start: bool = False) -> None:
-        """This process hears heartbeats from now on. `at_the_start`: it has just begun, and NATS was there already."""
+        """This process hears heartbeats from now on. `at_the_start`: it has just started, and NATS was there
+        already."""
         self._listening_since = now
         self._since_the_start = at_the_start
 
@@ -60,7 +61,7 @@ class EdgeSilence:
         self._listening_since = None
 
     def heard(self, instance: str, now: float, wall_ms: int, name: str = "") -> None:
-        """A heartbeat of `instance` arrived, the edge of this name."""
+        """A heartbeat of `instance` arrived; `name` is the edge's name."""
         self._heard.pop(instance, None)  # moves to the end: the first is the one silent for longest
         if len(self._heard) >= MAX_INSTANCES:
             silent = next(iter(self._heard))
@@ -69,13 +70,14 @@ class EdgeSilence:
         self._names[instance] = name
 
     def suspects(self, instances: Iterable[str], now: float) -> list[str]:
-        """Those of `instances` about which `lost` needs to know what others heard; none while nothing is heard."""
+        """The `instances` for which `lost` needs to know what other processes heard; none while this process hears
+        nothing."""
         if self._listening_since is None:
             return []
         return [one for one in instances if now - self._heard.get(one, _NEVER)[0] >= self._lost_after_s]
 
     def recall(self, sightings: Mapping[str, Sighting]) -> None:
-        """What is kept of the suspects now."""
+        """Takes what is stored about the suspects now."""
         self._recalled = dict(sightings)
 
     def name_of(self, instance: str) -> str:
@@ -90,10 +92,10 @@ class EdgeSilence:
         self._ticked = now
 
     def lost(self, instances: Iterable[str], now: float, wall_ms: int) -> dict[str, int]:
-        """The lost ones of `instances`, each with the time when it was last heard by anybody, in Unix milliseconds.
+        """The `instances` that are lost, each with the time when any process last heard it, in Unix milliseconds.
 
-        Where nobody heard it, that is the time of its last fact: its clients may be back on other edges since. Only if
-        there is none either, it is the time since which this process listens.
+        If nobody heard it, that is the time of its last fact, as its clients may have been on other edges since then.
+        Without a fact, it is the time since which this process listens.
         """
         since = self._listening_since
         if since is None:
@@ -114,9 +116,9 @@ class EdgeSilence:
         return gone
 
     def lost_again(self, instances: Iterable[str], now: float, wall_ms: int) -> dict[str, int]:
-        """Those of `instances`, which count as lost and nevertheless have open connections, that have been silent for
-        `lost_after_s` meanwhile, each with the time since when. They were back, and died before they were heard; or
-        their last facts arrived late: they ended with the last fact that is known."""
+        """Of `instances`, which count as lost and nevertheless have open connections, those that have stayed silent for
+        `lost_after_s` since that was noticed, each with the time of its end. Such an edge came back, and died before it
+        was heard; or its last facts arrived late. It ended with its last known fact."""
         self._open_since = {one: self._open_since.get(one, now) for one in instances}
         gone = {}
         for one in self.lost(self._open_since, now, wall_ms):
@@ -126,5 +128,5 @@ class EdgeSilence:
         return gone
 
     def found(self, instances: Iterable[str], now: float) -> list[str]:
-        """Those of `instances` that were heard in the last `lost_after_s` seconds."""
+        """The `instances` that were heard in the last `lost_after_s` seconds."""
         return [one for one in instances if now - self._heard.get(one, _NEVER)[0] < self._lost_after_s]

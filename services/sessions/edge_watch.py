@@ -1,11 +1,11 @@
 """Writes to the session log that an edge is lost, or found again.
 
 The facts about one edge have a writer of their own, whose batches are numbered on from the last applied one: odd
-numbers for lost, even ones for found; one that is lost twice in a row skips the even one. Two instances of this service
-that notice the same event therefore write the same batch, which is stored once.
+numbers for lost, even ones for found; an edge that is lost twice in a row skips the even number. Two instances of this
+service that notice the same event therefore write the same batch, which is stored once.
 
-The moment of a loss is when anybody heard the edge last (`heard_edges`). It must not be later than the first return of
-one of its clients on another edge: their sessions would be split in two.
+The moment of a loss is when any instance heard the edge last (`heard_edges`). It must not be later than the first
+return of one of its clients on another edge: the sessions of such clients would be split in two.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ _IDLE: Final = "an edge without connections is lost: it has been silent for %.1f
 class EdgeWatch:
     """Listens to heartbeats and looks for lost edges once a second.
 
-    `caught_up` returns whether the store has everything that was in the log a moment ago. Until it does, it is not
-    known which edges have open connections. `problem`: why that cannot be said now, None if it can.
+    `caught_up` returns whether the store has everything that was in the log a moment ago. Until then nobody knows which
+    edges have open connections. `problem`: why lost edges cannot be found or reported now, None if they can.
     """
 
     def __init__(
@@ -84,13 +84,13 @@ class EdgeWatch:
                 await self.look()
 
     async def look(self) -> None:
-        """Looks once. What cannot be written is written at a later look."""
+        """Looks once. A fact that cannot be written now is written by a later look."""
         try:
             await self._look()
         except (StoreAway, LogAway) as error:
-            self.problem = f"losses of edges, which cannot be found or written: {error}"
+            self.problem = f"lost edges, which cannot be found or reported: {error}"
             if self._complaint.due(str(error), time.monotonic()):
-                log.warning("lost edges cannot be found, or their loss not be written, trying again: %s", error)
+                log.warning("lost edges cannot be found or reported now, trying again: %s", error)
         else:
             self.problem = None
 
@@ -134,6 +134,6 @@ class EdgeWatch:
 
 
 def moment_of(sent_ms: int, received_ms: int) -> int:
-    """When an edge lived, by its heartbeat: the time that it says, which is that of its facts, if that can be true. One
-    that arrives late must not let the edge live on."""
+    """When an edge was alive, by its heartbeat: the time in the heartbeat, by the clock of the edge's facts, if that
+    can be true. A heartbeat that arrives late must not let the edge live on."""
     return sent_ms if received_ms - LOST_AFTER_S * 1000 <= sent_ms <= received_ms else received_ms
