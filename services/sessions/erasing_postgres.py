@@ -1,9 +1,9 @@
-"""Deletes what is stored of users who were erased: of each the rows that an index finds, however large tables are.
+"""Deletes what is stored about users who were erased. Indexes find all rows of a user, however large the tables are.
 
-Tables have names, and the log has digests. Who is meant by one is found where users are named in few rows: in
-`user_devices`, which has a row for each device of everybody who has a session (`retention_postgres` keeps it that
-long), and in `refusals`. The first is read as a whole, some seconds for five million devices, in which facts wait: an
-index of digests would be written with each fact about a device, and take 3 % of what is folded in a second.
+Tables have user ids, and the log has digests. The user of a digest is looked up where few rows name users: in
+`user_devices`, which has a row for each device of every user with a session (`retention_postgres` keeps it that long),
+and in `refusals`. `user_devices` is read as a whole, in some seconds for five million devices, while facts wait: an
+index of digests would be written with each fact about a device, and slow the fold down by 3 %.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SESSIONS: Final = (
 CONNECTIONS: Final = "DELETE FROM connections WHERE session_id = ANY($1::text[]) RETURNING id"
 REFUSALS_OF_CONNECTIONS: Final = """
 DELETE FROM refusals WHERE connection = ANY($1::text[]) AND user_id = '' AND connection <> ''"""
-"""An edge leaves ids out that are too long for a fact of this kind."""
+"""Refusals without a user: an edge leaves out ids that are too long for a fact of this kind."""
 OF_CONNECTIONS: Final = (
     "DELETE FROM timeline WHERE connection = ANY($1::text[])",
     "DELETE FROM subscriptions WHERE connection = ANY($1::text[])",
@@ -51,7 +51,8 @@ _SEARCH_S: Final = 600.0
 
 
 async def users_of(database: Database, digests: Collection[str]) -> dict[str, str]:
-    """The users with these digests whom tables name, each with the digest. What is no digest is nobody's."""
+    """The users with these digests that the tables name, each with the digest. A text that is not a digest matches
+    nobody."""
     asked = [bytes.fromhex(digest) for digest in digests if _IS_DIGEST(digest)]
     if not asked:
         return {}
@@ -60,7 +61,7 @@ async def users_of(database: Database, digests: Collection[str]) -> dict[str, st
 
 
 async def erase(database: Database, erased: Sequence[tuple[str, int]]) -> None:
-    """Deletes what is stored of the users with these digests, up to these moments, and remembers them."""
+    """Deletes what is stored about the users with these digests, up to these moments, and remembers the digests."""
     until = dict(sorted(erased, key=lambda each: each[1]))
     users = await users_of(database, until)
     await erase_users(database, {name: until[digest] for name, digest in users.items()})
@@ -81,5 +82,6 @@ async def erase_users(database: Database, until: Mapping[str, int]) -> None:
 
 
 def portions(keys: Sequence[str]) -> Iterator[list[str]]:
-    """So many at a time that each is looked up: of many more, PostgreSQL would rather read the whole table."""
+    """The keys in portions so small that PostgreSQL looks up each key: for many more it would rather read the whole
+    table."""
     return (list(keys[at : at + _PORTION]) for at in range(0, len(keys), _PORTION))

@@ -1,5 +1,5 @@
-"""Keeps when each edge was heard last, so that a new process of this service knows it when an edge and its predecessor
-die together.
+"""Keeps when each edge was heard last, so that a new process of this service knows it even if an edge and the old
+process died together.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ INTERVAL_S: Final = 0.5
 """The least time between two writes. A heartbeat that comes after a longer pause is written at once."""
 
 _TRIES: Final = 7200
-"""Writes between two removals of what is old: an hour or more."""
+"""Writes between two removals of old rows: an hour or more."""
 
 
 class Heard(NamedTuple):
@@ -27,20 +27,20 @@ class Heard(NamedTuple):
 
 
 class HeardTable(Protocol):
-    """Where it is kept: `heard_edges_postgres`. Every method raises `StoreAway`."""
+    """Where these times are kept: `heard_edges_postgres`. Every method raises `StoreAway`."""
 
     async def keep(self, heard: Sequence[Heard]) -> None:
-        """Writes these, in one statement. A moment that is kept never goes back."""
+        """Writes these in one statement. A stored moment never goes back."""
 
     async def recall(self, instances: Sequence[str]) -> Mapping[str, Sighting]:
-        """What is kept of each of `instances`, by its name."""
+        """What is stored about each of `instances`, by instance."""
 
     async def forget(self) -> None:
-        """Removes what is too old to matter."""
+        """Removes rows that are too old to matter."""
 
 
 class HeardEdges:
-    """Gathers what is heard, and writes it in a task of its own, which holds up nothing else."""
+    """Gathers what is heard, and writes it in a separate task, which holds up nothing else."""
 
     def __init__(self, table: HeardTable) -> None:
         self._table = table
@@ -48,17 +48,18 @@ class HeardEdges:
         self._any = asyncio.Event()
 
     def heard(self, instance: str, edge: str, at: int) -> None:
-        """A heartbeat was heard. Of more than `MAX_INSTANCES` that wait to be written, new ones are left out."""
+        """A heartbeat was heard. If `MAX_INSTANCES` edges wait to be written already, new ones are left out."""
         if instance in self._waiting or len(self._waiting) < MAX_INSTANCES:
             self._waiting[instance] = Heard(instance, edge, at)
             self._any.set()
 
     async def recall(self, instances: Sequence[str]) -> Mapping[str, Sighting]:
-        """What anybody heard of each of `instances`, and the time of its last fact. Raises `StoreAway`."""
+        """When any instance of this service heard each of `instances` last, and the time of its last fact. Raises
+        `StoreAway`."""
         return await self._table.recall(instances)
 
     async def run(self) -> None:
-        """Writes until cancelled. What cannot be written now is written later, as it is then."""
+        """Writes until cancelled. If PostgreSQL cannot be reached, a later write has the newest times."""
         tries = 0
         while True:
             await self._any.wait()
@@ -69,7 +70,7 @@ class HeardEdges:
                     await self._table.forget()
                 tries += 1
             except StoreAway:
-                self._any.set()  # the projector says it
+                self._any.set()  # the projector logs why
             await asyncio.sleep(INTERVAL_S)
 
     async def write(self) -> None:

@@ -13,7 +13,7 @@ from services.sessions.rows_postgres import columns, moment, optional_millisecon
 
 _KEPT: Final = timedelta(days=30)
 
-# It need not outlive a crash of PostgreSQL, after which edges are heard again: nobody waits for the disk.
+# The rows need not survive a crash of PostgreSQL, after which edges are heard again: no commit waits for the disk.
 _IN_MEMORY_FIRST: Final = "SET LOCAL synchronous_commit = off"
 
 _KEEP: Final = """

@@ -1,8 +1,8 @@
-"""By how long sessions lasted: the classes of the partial indexes of `sessions`. Pure.
+"""Classes of sessions by how long they lasted, for the partial indexes of `sessions`. Pure.
 
-A session that was there at a moment lasted less than an hour, and began in the hour before; or less than a day, and
-began in the day before; and so on; or it is there still. Each class has an index of its own, in the order of time,
-with the end: little of history is read, and no row of a session that had left.
+A session that was there at a moment lasted less than an hour, and began in the hour before; or lasted less than a day,
+and began in the day before; and so on; or it is still there. Each class has an index of its own, in the order of time,
+which includes the end: a search reads little history, and no row of a session that had ended.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Final, NamedTuple
 
 
 class Length(NamedTuple):
-    """A class of sessions that have ended: the condition of its index, and how long they lasted at the most (an
-    interval of SQL in hours, as days are not all of one length), None if there is no bound."""
+    """A class of sessions that have ended: the condition of its index, and how long they lasted at most (an SQL
+    interval in hours, as not all days have the same length), None if there is no bound."""
 
     condition: str
     longest: str | None
@@ -31,8 +31,8 @@ LENGTHS: Final = (SHORT, MEDIUM, LONG, VERY_LONG)
 
 
 def is_of_the_last(at: str) -> str:
-    """The condition of the sessions `s` that were carried by their last connection at this time, if they were there: of
-    it are their edge, version and address."""
+    """The condition for sessions `s` whose last connection already carried them at this time, if they were there then:
+    the edge, version and address in their rows are those of that connection."""
     return f"(s.connections = 1 OR s.connected_at <= {at})"
 
 
@@ -40,8 +40,8 @@ STILL_THERE: Final = "ended_at IS NULL"
 
 
 def there_at(at: str) -> tuple[str, ...]:
-    """Conditions, each of an index, of the sessions that were there at this time (SQL of a value) if they were opened
-    until then: no two for the same session."""
+    """Conditions, each served by an index, for the sessions that were there at this time (an SQL value), given that
+    they were opened by then. No two hold for the same session."""
     ended = (
         f"{length.condition} AND ended_at > {at}"
         + (f" AND opened_at > {at}::timestamptz - {length.longest}" if length.longest else "")

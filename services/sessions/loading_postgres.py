@@ -1,4 +1,4 @@
-"""Loads into the working set what a fold may touch and memory does not have."""
+"""Loads the rows that a fold may touch, and that the working set in memory lacks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _KEYS: Final = 1_000
 """Connections whose open subscriptions are looked up by one statement."""
 
 _RECENT_MS: Final = 15 * 60_000
-"""How old the sessions are that are loaded though they have ended: for facts that come late."""
+"""Sessions that were opened within this time are loaded even if they have ended, for facts that come late."""
 
 _ERASURES: Final = "SELECT user_digest, at FROM erasures"
 _OPEN_SESSIONS: Final = f"SELECT {sql.SESSION_COLUMNS} FROM sessions WHERE ended_at IS NULL LIMIT $1"
@@ -44,7 +44,7 @@ _AWAY_SESSIONS: Final = (
 _RECENT_SESSIONS: Final = f"SELECT {sql.SESSION_COLUMNS} FROM sessions WHERE opened_at >= $1 LIMIT $2"
 _NEWEST: Final = """
 SELECT opened_at FROM sessions WHERE opened_at <= now() ORDER BY opened_at DESC, id DESC LIMIT 1"""
-"""Of the future are those of a clock that is wrong."""
+"""Sessions of the future come from a wrong clock."""
 _OPEN_OF_USERS: Final = f"""
 SELECT {", ".join(f"c.{name}" for name in sql.CONNECTION_COLUMNS.split(", "))}
 FROM sessions s JOIN connections c ON c.session_id = s.id
@@ -66,14 +66,14 @@ _EDGES: Final = f"SELECT {columns_of.EDGE_COLUMNS} FROM edges WHERE instance = A
 
 
 async def load_erasures(database: Database, rows: Resident) -> None:
-    """Loads whom no fact may be folded about."""
+    """Loads the erasures: facts about these users must not be folded."""
     stored = await database.fetch(_ERASURES)
     rows.know_erasures({row["user_digest"]: milliseconds(row["at"]) for row in stored})
 
 
 async def load_living(database: Database, rows: Resident, limit: int) -> bool:
-    """Loads all sessions that are open, away, or were opened lately; of older ones the connections that are open alone.
-    False if there are more than `limit` of a kind, or in too many channels: then `rows` are of no use."""
+    """Loads all sessions that are open, away, or were opened lately; for older ones only the open connections. False if
+    there are more than `limit` of a kind, or too many subscriptions: then `rows` are of no use."""
     newest = await database.fetchval(_NEWEST)
     since = 0 if newest is None else max(0, milliseconds(newest) - _RECENT_MS)
     found = [
@@ -97,9 +97,9 @@ async def load_living(database: Database, rows: Resident, limit: int) -> bool:
 
 
 async def load(database: Database, rows: Resident, read_set: ReadSet, presuming: bool = False) -> None:
-    """Loads what the facts of `read_set` may touch. `presuming`: but for connections that it opens, and subscriptions
-    that it begins, if they are new: of the former `stored_connections` says whether that is so, and the key of the
-    latter forbids that they are stored twice."""
+    """Loads the rows that the facts of `read_set` may touch. With `presuming`, connections that the facts open, and
+    subscriptions that they begin, are presumed to be new, and not loaded: `stored_connections` tells whether such a
+    connection is new, and the primary key keeps a subscription from being stored twice."""
     connections = await _connections(database, rows, read_set, presuming)
     missing = {one.session_id for one in connections} - rows.sessions.keys()
     sessions = [session_of(row) for row in await database.fetch(sql.SESSIONS, list(missing))] if missing else []
@@ -109,7 +109,7 @@ async def load(database: Database, rows: Resident, read_set: ReadSet, presuming:
         theirs = [one.id for one in rows.sessions.values() if one.user and user_digest(one.user) in read_set.erased]
         await _add_connections_of(database, rows, theirs)
 
-    # Neither is so while facts come in time: then nothing is worked out of what may end.
+    # While facts come in time, neither is true, and the sessions that may end need not be worked out.
     some_end_early, some_open_early = read_set.ends_before(rows.opened_since), read_set.opens_before(rows.away_since)
     ends = read_set.ends(rows) if some_end_early or some_open_early else []
     window = rows.resume_window_ms
@@ -117,7 +117,7 @@ async def load(database: Database, rows: Resident, read_set: ReadSet, presuming:
     if spans:
         later = list(map(session_of, await database.fetch(sql.LATER_SESSIONS, *columns(spans, 3))))
         _add_sessions(rows, later)
-        await _add_connections_of(database, rows, [one.id for one in later])  # who absorbs them changes all of these
+        await _add_connections_of(database, rows, [one.id for one in later])  # all change if absorbed
     if some_open_early:
         wanted = [
             (key, moment(first), moment(last), count)
@@ -164,7 +164,7 @@ async def _connections(database: Database, rows: Resident, read_set: ReadSet, pr
 
 
 def _add_sessions(rows: Resident, sessions: Iterable[Session]) -> None:
-    """Adds sessions without their connections, those that are not there yet."""
+    """Adds the sessions that are not there yet, without their connections."""
     for session in sessions:
         if session.id not in rows.sessions:
             rows.add_session(session)
@@ -173,13 +173,13 @@ def _add_sessions(rows: Resident, sessions: Iterable[Session]) -> None:
 async def _add_connections_of(
     database: Database, rows: Resident, sessions: Sequence[str], which: str = sql.CONNECTIONS_OF_SESSIONS
 ) -> None:
-    """Adds all connections of these sessions, or those that are open."""
+    """Adds all connections of these sessions, or only the open ones."""
     if sessions:
         await _add_connections(database, rows, [connection_of(row) for row in await database.fetch(which, sessions)])
 
 
 async def _add_connections(database: Database, rows: Resident, connections: Sequence[Connection]) -> None:
-    """Adds connections, those that are not there yet, with their open subscriptions, unless they closed for good."""
+    """Adds the connections that are not there yet, with their open subscriptions, unless they closed for good."""
     new = [one for one in connections if one.id not in rows.connections]
     if not new:
         return
@@ -192,7 +192,8 @@ async def _add_connections(database: Database, rows: Resident, connections: Sequ
 
 
 async def _add_open_subscriptions(database: Database, rows: Resident, connections: Sequence[Connection]) -> None:
-    """Adds those that have not ended, a portion at a time: nobody knows in how many channels a connection is."""
+    """Adds the subscriptions that have not ended, a portion at a time: a connection may be in any number of
+    channels."""
     for at in range(0, len(connections), _KEYS):
         some = connections[at : at + _KEYS]
         opened = [one.opened_at for one in some]

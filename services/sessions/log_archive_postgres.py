@@ -1,7 +1,7 @@
 """The archive of the session log in PostgreSQL: messages as they were in the stream, by epoch and sequence.
 
 A message is archived in the transaction that folds it, so the archive is complete up to the position. A row that was
-rewritten, to erase a user, stands for the message: it is never written over.
+rewritten to erase a user replaces the message: it is never overwritten.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from services.chassis.postgres.pool import Database, Pool
 from services.sessions.entries import Entry, storable
 from services.sessions.rows_postgres import columns, milliseconds, moment
 
-# As many rows as a read of the log has messages. One may be there already: rewritten before it was folded.
+# As many rows as a read of the log has messages. A row may exist already, if its message was rewritten before the fold.
 _ARCHIVE: Final = """
 INSERT INTO log_archive (epoch, sequence, stored_at, writer, data)
 SELECT $1, m.* FROM unnest($2::bigint[], $3::timestamptz[], $4::text[], $5::bytea[]) AS m
 ON CONFLICT (epoch, sequence, stored_at) DO NOTHING"""
 
-# Goes from epoch to epoch in the index, as the archive may have more than one would like to count.
+# Goes from epoch to epoch in the index, as the archive may be too large to be read as a whole.
 _EPOCHS: Final = """
 WITH RECURSIVE epochs(epoch) AS (
     (SELECT epoch FROM log_archive ORDER BY epoch LIMIT 1)
@@ -41,7 +41,7 @@ ORDER BY sequence LIMIT $4"""
 
 class ArchivedEpoch(NamedTuple):
     """What is archived of one epoch of the log: its first and last sequence, and when the first was stored (Unix
-    milliseconds). Between them may be gaps."""
+    milliseconds). There may be gaps in between."""
 
     epoch: str
     first: int

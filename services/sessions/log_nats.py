@@ -17,11 +17,11 @@ from services.chassis.nats.streams import renew_epoch, store, stream_state
 from services.sessions.entries import Entry
 
 MAX_MESSAGES: Final = 256
-"""Stream messages in one read, of which there are fewer if they are large."""
+"""Stream messages in one read; fewer if they are large."""
 
 FOLDED_BYTES: Final = 11 * 1024 * 1024
-"""Bytes of a read by the fold: fewer facts of 200 bytes than it puts into one transaction. Of two transactions each
-session that is open between them is written twice, with an entry in ten indexes each time."""
+"""Bytes of a read by the fold: at 200 bytes a fact, slightly fewer facts than it puts into one transaction. A session
+that is open between two transactions is written twice, each time with entries in ten indexes."""
 
 _READ_S: Final = 15.0
 
@@ -102,7 +102,7 @@ class SessionLog:
         return LogState(state.epoch, messages[0].sequence if messages else state.last + 1, state.last), first_at
 
     async def waiting_after(self, sequence: int) -> Waiting:
-        """What comes after the message `sequence`. Changes nothing, and makes no stream."""
+        """The batches after the message `sequence`. Changes nothing, and creates no stream."""
         try:
             found = await stream_state(self._link, subjects.SESSIONS_STREAM)
             if found is None or found.last <= sequence or found.last < found.first:
@@ -110,7 +110,7 @@ class SessionLog:
             (oldest, *_), _ = await read_stream(self._link, subjects.SESSIONS_STREAM, sequence + 1, 1)
         except NatsAway as error:
             raise LogAway(f"NATS: {error}") from error
-        except ValueError:  # the newest went meanwhile, because of its age
+        except ValueError:  # the stream dropped the newest message meanwhile, because of its age
             return Waiting(0, 0.0)
         age = seconds_of(found.answered_at) - oldest.stored_at
         return Waiting(found.last - max(sequence, found.first - 1), max(0.0, age))
@@ -124,9 +124,9 @@ class SessionLog:
         return LogState(found.epoch, found.first, found.last)
 
     async def read(self, start: int) -> LogPage:
-        """At most `MAX_MESSAGES` messages from sequence `start` on, up to the first newer one.
+        """At most `MAX_MESSAGES` messages from sequence `start` on, up to the first one of a newer version.
 
-        Raises `LogNewer` if that is the first of them.
+        Raises `LogNewer` if the very first message is of a newer version.
         """
         try:
             messages, left = await read_stream(
@@ -156,7 +156,7 @@ class SessionLog:
         return LogPage(entries, upto, left > 0)
 
     async def append(self, batch: EventBatch) -> None:
-        """Stores a batch; the same batch again is stored once."""
+        """Stores a batch. A batch that is appended twice is stored once."""
         headers = header_block(Nats_Msg_Id=batch.message_id)
         try:
             await store(self._link, subjects.session_events(batch.instance), encode_batch(batch), headers)

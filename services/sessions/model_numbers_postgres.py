@@ -1,8 +1,8 @@
-"""Which models have rows that another version of this service has folded, in a way of its own.
+"""Finds the models whose rows were folded by another version of this service, with other rules.
 
 The stored name of a model's position has the number of the fold that made its rows. A model whose number has changed is
-folded on, since a gap could not be filled, but its position stays under its old name: so each start notices it, until
-it is rebuilt.
+still folded, as a gap could not be filled later, but its position stays under the old name: so each start notices the
+model until it is rebuilt.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 async def outdated(database: Database, names: Mapping[str, str] = NAMES) -> dict[str, str]:
-    """The models whose rows are of another number, and the name that is stored for each. Raises `StoreAway`."""
+    """The models whose rows have another number, each with its stored name. Raises `StoreAway`."""
     stored = {row["name"] for row in await database.fetch("SELECT name FROM projections")}
     others: dict[str, str] = {}
     for name in sorted(stored):

@@ -1,7 +1,7 @@
 """Messages of the session log that the log dropped, because of their age or for want of room, before they were folded.
 Pure.
 
-Messages that are missing in the midst of the log are no loss: an erasure or an operator deleted them.
+Messages that are missing in the middle of the log are no loss: an erasure or an operator deleted them.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from services.sessions.entries import Entry
 
 
 class Overtaken(NamedTuple):
-    """All messages from `first` to `last` (sequences) that are not archived."""
+    """The messages from sequence `first` to `last` that are not archived."""
 
     first: int
     last: int
 
 
 class OvertakenSoFar(NamedTuple):
-    """How many were overtaken in one epoch of the log, between which sequences, and when that was noticed last (Unix
-    milliseconds)."""
+    """How many messages of one epoch of the log were overtaken, between which sequences, and when that was last noticed
+    (Unix milliseconds)."""
 
     messages: int
     first: int
@@ -30,7 +30,7 @@ class OvertakenSoFar(NamedTuple):
 
 
 def missing(start: int, entries: Sequence[Entry]) -> list[Overtaken]:
-    """The stretches from `start` on that are not among these messages, which follow each other."""
+    """The stretches from `start` on that are missing among these messages, which are in order."""
     if not entries or entries[-1].sequence - start + 1 == len(entries):
         return []
     found = []
@@ -42,9 +42,9 @@ def missing(start: int, entries: Sequence[Entry]) -> list[Overtaken]:
 
 
 def overtaken(stretches: Iterable[Overtaken], begins: int) -> tuple[Overtaken, ...]:
-    """What of these stretches is from before the first message of the log, which `begins` there.
+    """The parts of these stretches that are older than `begins`, the first message of the log.
 
-    Not one from the very beginning: who starts to follow an old log has lost nothing that he had.
+    A stretch from the very first message does not count: a service that begins to follow an old log has lost nothing.
     """
     cut = (one._replace(last=min(one.last, begins - 1)) for one in stretches if one.first > 1)
     return tuple(one for one in cut if one.first <= one.last)

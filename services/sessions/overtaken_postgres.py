@@ -20,7 +20,8 @@ _ALL: Final = "SELECT messages, first, last, noticed_at FROM overtaken_messages 
 
 
 async def keep_overtaken(database: Database, epoch: str, stretches: Sequence[Overtaken]) -> int:
-    """Remembers these in a transaction of the caller. Returns how many messages they are, but for archived ones."""
+    """Remembers these in a transaction of the caller. Returns the number of their messages without the archived
+    ones."""
     total = 0
     for one in stretches:
         lost = one.last - one.first + 1 - int(await database.fetchval(_ARCHIVED, epoch, one.first, one.last))

@@ -1,7 +1,7 @@
 """Which ranges of time the partitions of a table have, and their names. Pure.
 
-A partition goes as a whole when all of it is older than what is kept, so ranges are short where little is kept. They
-are not as short as they could be: who looks for a connection by its name looks into each of them.
+A partition is dropped as a whole when all of it is older than what is kept, so ranges are short where rows are kept for
+a short time. They are not as short as they could be: a search for a connection by its name looks into each partition.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ TIME_COLUMNS: Final = {
     "refusals": "at",
     "log_archive": "stored_at",
 }
-"""The tables that are partitioned, and by which column; those of parts before those of what they are parts of."""
+"""The partitioned tables, and the column of each. A table of parts comes before the table of what they are parts of."""
 
 PAST: Final = timedelta(days=7)
-"""How old facts may be that still get a partition of their time: when the log is read again from its beginning."""
+"""Facts up to this age get a partition of their time, for when the log is read again from its beginning."""
 
 _DAY: Final = timedelta(days=1)
 _WIDTHS: Final = ((timedelta(days=14), _DAY), (timedelta(days=180), 7 * _DAY))
 _LONGEST: Final = 30 * _DAY
 _MONDAY: Final = datetime(1970, 1, 5, tzinfo=UTC)
-"""All ranges begin a multiple of their width after it."""
+"""All ranges begin a multiple of their width after this moment."""
 
 
 class Range(NamedTuple):
-    """The times of a partition, without `end`."""
+    """The times of a partition; `end` is not included."""
 
     start: datetime
     end: datetime
@@ -54,7 +54,7 @@ class Partition(NamedTuple):
 
 
 def width_of(keep: timedelta) -> timedelta:
-    """The width of ranges where rows are kept for so long; zero: for ever."""
+    """The width of ranges where rows are kept for this long; zero: for ever."""
     return next((width for longest, width in _WIDTHS if timedelta(0) < keep <= longest), _LONGEST)
 
 
@@ -64,8 +64,8 @@ def partition(table: str, range: Range) -> Partition:
 
 
 def missing(there: Iterable[Range], since: datetime, now: datetime, width: timedelta) -> list[Range]:
-    """The ranges that are to be made, so that all times are in one from `since` to the end of the range after that of
-    `now`. Ranges that are there stay as they are, whatever their width."""
+    """The ranges to make, so that there is a range for all times from `since` to the end of the range after the one of
+    `now`. Existing ranges stay as they are, whatever their width."""
     ranges = sorted(there)
     made: list[Range] = []
     at, after_now = since, 0

@@ -1,7 +1,7 @@
-"""Makes partitions of tables ahead of time, and lets those go that are outlived.
+"""Makes partitions of tables ahead of time, and drops those that are outlived.
 
-Rows for whose time there is no partition go into the default one: facts of the past, or of clocks that are wrong, are
-never refused. Tables are locked briefly or not at all: what cannot have its lock at once is done the next time.
+Rows without a partition for their time go into the default partition: facts of the past, or of wrong clocks, are never
+refused. Tables are locked briefly or not at all: work that cannot get its lock soon is done the next time.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ CROSS JOIN LATERAL regexp_match(
 WHERE i.inhparent = ANY(SELECT to_regclass(name) FROM unnest($1::text[]) AS name) AND bounds IS NOT NULL"""
 
 MOVED: Final = 10_000
-"""Rows that move out of an outlived partition while nobody can read its table: they take a fraction of a second."""
+"""Rows that may move out of an outlived partition, while nobody can read its table: this takes a fraction of a
+second."""
 
 _BLOCKS: Final = 256
-"""Blocks of a partition out of which rows go in one transaction."""
+"""Blocks of a partition from which one transaction removes rows."""
 
 _AGAIN_AFTER: Final = timedelta(hours=6)
-"""How long an outlived partition is left alone out of which too many rows would have to move."""
+"""How long an outlived partition is left alone if too many rows would have to move out of it."""
 
 # Sessions that stay, though they were opened long ago: they are open, or ended lately.
 _LIVES: Final = "(s.ended_at IS NULL OR s.ended_at >= {before})"
@@ -49,7 +50,8 @@ _NO_CONNECTION_LIVES: Final = f"""NOT EXISTS (
 
 class _Staying(NamedTuple):
     """Which rows of an outlived partition `t` stay, by this column: `found` finds them, and they move into the default
-    partition. `others` says which do not, and looks that up by key: without OFFSET 0 it may read all sessions."""
+    partition. `others` is the condition for all other rows, and looks sessions up by key: without OFFSET 0 it may read
+    all sessions."""
 
     column: str
     found: str
@@ -67,11 +69,12 @@ _STAYING: Final = {
     "subscriptions": _Staying("connection", _OF_CONNECTIONS, _NO_CONNECTION_LIVES),
     "timeline": _Staying("connection", _OF_CONNECTIONS, _NO_CONNECTION_LIVES),
 }
-"""Of other tables no row stays."""
+"""In all other tables no row stays."""
 
 
 class Partitions:
-    """The partitions of all tables. Rows are kept for `keep`, of the archive for `archive_keep`; zero: for ever."""
+    """The partitions of all tables. Rows are kept for `keep`, those of the archive for `archive_keep`; zero: for
+    ever."""
 
     def __init__(self, pool: Pool, keep: timedelta, archive_keep: timedelta = timedelta(0)) -> None:
         self._pool = pool
@@ -81,7 +84,7 @@ class Partitions:
     async def make(self, now: datetime) -> list[str]:
         """Makes the partitions of the present, of the range after it, and of the last days. Returns their names.
 
-        Rows of their times that are in the default partition move into them. Raises `StoreAway`.
+        Rows of these times in the default partition move into the new ones. Raises `StoreAway`.
         """
         made: list[str] = []
         async with self._pool.database() as database:
@@ -97,9 +100,9 @@ class Partitions:
         return made
 
     async def drop(self, now: datetime) -> list[str]:
-        """Drops the partitions that are outlived; what is to stay of them moves into the default one. One of which more
-        is to stay than can move in a moment is kept, and its other rows go one by one. Returns the names of those that
-        were dropped, or have fewer rows. Raises `StoreAway`."""
+        """Drops the partitions that are outlived; rows that must stay move into the default partition. A partition with
+        more such rows than can move in a moment is kept, and its other rows are deleted. Returns the names of the
+        partitions that were dropped, or lost rows. Raises `StoreAway`."""
         dropped: list[str] = []
         emptied: list[str] = []
         async with self._pool.database() as database:
@@ -123,7 +126,8 @@ class Partitions:
 
 
 def outlived_of(there: Iterable[Partition], keep: dict[str, timedelta], now: datetime) -> list[Partition]:
-    """The outlived partitions, those of parts first: which of these stay is read from what they are parts of."""
+    """The outlived partitions, those of parts first: the tables that they are parts of tell which of their rows
+    stay."""
     partitions = list(there)
     return [
         each
@@ -145,7 +149,7 @@ async def _make(database: Database, new: Partition) -> None:
     start, end = _literal(new.range.start), _literal(new.range.end)
     await database.execute(_NOT_FOR_LONG)
     await database.execute(f"CREATE TABLE {name} (LIKE {table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)")
-    # From here on nothing may come into the default partition that belongs into the new one: it would not be attached.
+    # From here on no row of the new partition may come into the default one: otherwise it could not be attached.
     await database.execute(f"LOCK TABLE {table}_default")
     await database.execute(
         f"WITH moved AS (DELETE FROM {table}_default WHERE {column} >= {start} AND {column} < {end} RETURNING *) "
@@ -159,14 +163,15 @@ async def _make(database: Database, new: Partition) -> None:
 
 
 async def _drop(database: Database, old: Partition, before: datetime) -> bool:
-    """Whether it was dropped: not if another instance is about it, or if more than `MOVED` of its rows are to stay."""
+    """Whether it was dropped. It is not if another instance is at work, or if more than `MOVED` of its rows must
+    stay."""
     table, name = old.table, old.name
     async with database.transaction():
         if not await database.fetchval(_ONE_AT_A_TIME):
             return False
         await database.execute(_NOT_FOR_LONG)
         staying, keys = _STAYING.get(table), []
-        if staying:  # this may take long, and locks nobody out
+        if staying:  # this may take long, but blocks nobody
             end, least = _literal(old.range.end), _literal(before)
             found = staying.found.format(name=name, end=end, before=least, limit=MOVED + 1)
             keys = [row[0] for row in await database.fetch(found, timeout=_STATEMENT_TIMEOUT_S)]
@@ -181,7 +186,7 @@ async def _drop(database: Database, old: Partition, before: datetime) -> bool:
 
 
 async def _remove_others(database: Database, old: Partition, before: datetime) -> bool:
-    """Removes the rows that are not to stay, some blocks at a time. False if another instance is about it."""
+    """Removes the rows that need not stay, some blocks at a time. False if another instance is at work."""
     staying = _STAYING.get(old.table)
     if staying is None:
         return False

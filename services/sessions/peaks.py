@@ -1,12 +1,12 @@
-"""How a channel came to its peaks, so that they are right also when somebody turns out to have left earlier. Pure.
+"""How a channel came to its peaks, so that they can be corrected when somebody turns out to have left earlier. Pure.
 
-Ends may be told late. Those of an edge that was killed are, by 5 s and more: meanwhile its clients are back on other
-edges, and counted twice. So a channel keeps its latest `Steps`: the moments at which a peak rose, and to how many.
+Ends may come late. Those of a killed edge come 5 s late or more: meanwhile its clients are back on other edges, and
+count twice. So a channel keeps its latest `Steps`: the moments at which a peak rose, and to how many.
 
-Who left at `t` was not there at the steps after `t`. Each of these is one lower; one that is then no higher than the
-step before it is none. That is exact: what is no step is no higher than a step before it, and if both are after `t`, it
-stays so. For somebody who came at `t`, and is told late, the steps after it are one higher; what grows higher than they
-in between is not known.
+A connection that left at `t` was not there at the steps after `t`. Each of these steps is one lower, and is dropped if
+it is then no higher than the step before it. That is exact: a moment that is not a step is no higher than a step before
+it, and if both are after `t`, this stays true. If a connection came at `t`, and the log says so late, the steps after
+`t` are one higher; a moment in between that now exceeds them is not known.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from typing import Final, NamedTuple
 from services.sessions.rows import HOUR_MS, Step, Steps
 
 LATE_MS: Final = 10 * 60_000
-"""How long before the latest step somebody may have left for the steps to be corrected; less than an hour. Edges are
-lost within 10 s; the service that says so may have been away."""
+"""Ends up to this long before the latest step correct the steps; less than an hour. A loss of an edge is noticed within
+10 s, unless the service that notices it was away."""
 
 MAX_STEPS: Final = 32
-"""Of an hour. Of more, each other one is forgotten: who leaves between two of those that are left was counted with
-those of the first alone."""
+"""Steps of an hour. If there are more, every other step is forgotten: a late end between two remaining steps then
+corrects as if there were none in between."""
 
 
 class Hour(NamedTuple):
-    """Of a channel: how many there were at the first step in it, and the most."""
+    """An hour of a channel: how many subscribers there were at its first step, and at most."""
 
     at: int
     first: int
@@ -40,7 +40,7 @@ def hour_of(at: int) -> int:
 
 
 def extended(steps: Steps, at: int, now: int) -> Steps:
-    """With one more step, the latest: there are more than ever in its hour, or it is the beginning of one."""
+    """The steps with one more, the latest: there are more subscribers than before in this hour, or an hour begins."""
     highest, *others = steps
     while len(others) > 1 and others[1][0] <= at - LATE_MS:
         highest = _higher(highest, others.pop(0))
@@ -52,7 +52,7 @@ def extended(steps: Steps, at: int, now: int) -> Steps:
 
 
 def corrected(steps: Steps, at: int, difference: int) -> Steps:
-    """So many more, or fewer, were there from `at` on than was known."""
+    """The steps, if from `at` on there were `difference` more subscribers than was known, or fewer."""
     kept = [steps[0]]
     for when, level in steps[1:]:
         step = when, level + difference if when > at else level

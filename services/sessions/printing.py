@@ -1,4 +1,4 @@
-"""How the commands of the service print: for a person, whose terminal gets no control characters, or for a script."""
+"""How the commands of the service print: for a terminal, without control characters, or for a script."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import msgspec
 
 
 def to_reader(work: Callable[[], bool]) -> bool:
-    """The result of `work`, which prints. Exits with 1 if whoever reads has read enough, as `head` does."""
+    """The result of `work`, which prints. Exits with 1 if the reader of the output has closed it, as `head` does."""
     try:
         done = work()
         sys.stdout.flush()
-    except BrokenPipeError:  # the interpreter flushes once more
+    except BrokenPipeError:  # the interpreter would flush once more at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     return done

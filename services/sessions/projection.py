@@ -1,8 +1,8 @@
 """Folds facts into the rows of all read models, in one pass: pure, without I/O and without a clock.
 
-Each model of `models` says how a fact changes its rows; this module says in which order they learn of it. What a
-session is, `models.sessions` decides. Facts come late, again, or about what nobody knows: a fact that is told again
-changes nothing, and a fact about a connection whose opening is not known is counted, and else left out.
+Each model of `models` says how a fact changes its rows; this module says in which order they learn of it.
+`models.sessions` decides what a session is. Facts may come late, repeatedly, or about unknown connections: a repeated
+fact changes nothing, and a fact about a connection whose opening is not known is only counted.
 docs/decisions/0040-read-models-in-one-pass.md has the reasons.
 """
 
@@ -38,8 +38,8 @@ from services.sessions.state import State
 from services.sessions.values import label, name_of, text, time_of
 
 NAME: Final = "sessions-1"
-"""Whoever moves the positions holds the lock of this one, and what it says is the position of all. It stays as it is,
-also when `sessions` gets another number: processes of two versions must hold the same lock."""
+"""Whoever moves the positions holds the lock of this one, and its value is the position of all. This name stays even if
+`sessions` gets another number: processes of two versions must use the same lock."""
 
 NAMES: Final[Mapping[str, str]] = {
     "sessions": "sessions-1",
@@ -51,12 +51,14 @@ NAMES: Final[Mapping[str, str]] = {
     "refusals": "refusals-2",
     "edges": "edges-1",
 }
-"""The read models, and the name under which the position of each is stored. All move together. Whoever changes how a
-model is folded gives it a new number: its rows are then to be built again. Decision 41 has the exception."""
+"""The read models, and the name under which the position of each is stored. All positions move together. Whoever
+changes how a model is folded gives it a new number, and its rows must then be rebuilt. Decision 41 has the
+exception."""
 
 
 class Writer:
-    """Who wrote the batch that is being folded: its edge's row, None if it is no edge; and its notes for timelines."""
+    """The writer of the batch that is being folded: the row of its edge, None if it is not an edge; and its notes for
+    timelines."""
 
     __slots__ = ("edge", "instance", "notes", "row")
 
@@ -83,7 +85,7 @@ def fold(state: State, batches: Iterable[EventBatch]) -> State:
 
 
 def apply(state: State, event: SessionEvent, edge: str = "", instance: str = "", number: int = 1) -> State:
-    """Applies one fact, a batch of its own that the process `instance` of `edge` wrote."""
+    """Applies one fact, as a batch that the process `instance` of `edge` wrote."""
     return fold(state, [EventBatch(edge, instance, number, [event])])
 
 
@@ -174,7 +176,7 @@ def _refused(state: State, event: Refused, at: int, writer: Writer) -> None:
 
 
 def _known(state: State, event: OfConnection) -> Connection | None:
-    """The connection of a fact. None if its opening is not known: the fact is counted, and else left out."""
+    """The connection of a fact. None if its opening is not known: then the fact is only counted."""
     connection = state.connections.get(event.connection) or state.connections.get(name_of(event.connection))
     if connection is None:
         state.unknown += 1
@@ -182,7 +184,7 @@ def _known(state: State, event: OfConnection) -> Connection | None:
 
 
 def _end(state: State, connection: Connection, at: int, code: int, reason: str, by: str) -> None:
-    """A connection closed, and its channels know it already; or how it did is corrected."""
+    """Closes a connection, of which its channels know already; or corrects how it closed."""
     at = max(at, connection.opened_at)
     session = state.sessions.get(connection.session_id)
     client_name = "" if session is None else session.client_name

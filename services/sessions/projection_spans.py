@@ -9,7 +9,7 @@ from proto.events import EventBatch
 from services.chassis.tracing.span import CONSUMER, Attributes, Span, Tracer
 
 MAX_SPANS: Final = 64
-"""Spans of one transaction. The facts of further traced commands get none."""
+"""Spans of one transaction. Facts of further traced commands get no span."""
 
 
 def begin_projections(tracer: Tracer, batches: Sequence[EventBatch]) -> list[Span]:

@@ -1,4 +1,5 @@
-"""How far PostgreSQL is behind the session log, measured beside the projector: above all while that cannot work."""
+"""How far PostgreSQL is behind the session log, measured independently of the projector, which may be unable to
+work."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ INTERVAL_S: Final = 1.0
 class ProjectionWatch:
     """`lag_batches` and the age of the oldest fact that waits, once a second. NATS's clock measures the age.
 
-    While NATS is away nobody knows what waits; then the age goes on growing, if something did.
+    While NATS is away nobody knows what waits; then the age goes on growing, if something waited before.
     """
 
     def __init__(self, session_log: SessionLog, projector: Projector, instruments: Instruments) -> None:

@@ -2,7 +2,7 @@
 
 The position is in the store, beside the rows. NATS therefore needs no consumer, the facts of a failed commit are simply
 read again, and a second instance of this service finds at its commit that the position has moved. It then stands by,
-and folds nothing until the position no longer moves though there is more in the log.
+and folds nothing until the position stops moving although the log has more.
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ CHECK_INTERVAL_S: Final = 1.0
 _RETRY_S: Final = (0.1, 2.0)  # first and longest pause
 _WATCH_S: Final = 0.5
 _TAKE_OVER_S: Final = 1.5
-"""How often an instance that stands by looks at the position, and how long that must not have moved though there is
-more in the log, before it takes over."""
+"""How often an instance that stands by looks at the position, and how long the position must not have moved, although
+the log has more, before that instance takes over."""
 _NOTICE_GRACE_S: Final = 0.03  # a message arrives a moment before it can be read from the stream
 _FEWEST_EVENTS: Final = 500
-"""A store that failed gets a quarter of the facts in a transaction, at least so many, and twice as many after each that
-it took: one that is slow might otherwise never finish a large one within the time that a statement may take."""
+"""After a failure the store gets a quarter of the facts in a transaction, but at least this many, and twice as many
+after each success: a slow store might otherwise never finish a large transaction within the time limit of a
+statement."""
 
 _GATHER_S: Final = 0.2
 _GATHER_ABOVE: Final = 10
@@ -49,8 +50,7 @@ _GATHER_ABOVE: Final = 10
 class Projector:
     """Follows the log. `prepare` makes the store usable; it is called before the first read and after each failure.
 
-    `located`: the store has said up to where it has the log. `caught_up`: it has everything that was in the log about a
-    second ago.
+    `located`: the store has told its position. `caught_up`: it has everything that was in the log about a second ago.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Projector:
         self._gives_way = False  # another instance follows the log
         self._most = MAX_EVENTS  # facts in a transaction
         self.located = False
-        self._begun: deque[tuple[float, list[Span]]] = deque()  # of each commit: since when, and its spans
+        self._begun: deque[tuple[float, list[Span]]] = deque()  # of each commit: its start, and its spans
         self._last_seen: Position | None = None  # the log's end, about a second ago
         self._last_seen_at = float("-inf")
         self.events_applied = 0
@@ -128,7 +128,7 @@ class Projector:
             await reader.close()
 
     async def _stand_by(self) -> None:
-        """Waits while another instance follows the log: until there is more in it, and the position does not move."""
+        """Waits while another instance follows the log: until the log has more and the position does not move."""
         still_since = time.monotonic()
         while time.monotonic() - still_since < _TAKE_OVER_S:
             await asyncio.sleep(_WATCH_S)
@@ -172,8 +172,9 @@ class Projector:
                 return
 
     async def _is_followed_by(self, commits: Commits) -> bool:
-        """Whether commits are under way, and are of the log as it is now. That the position is theirs they see
-        themselves, so with a backlog they need not end for a check: while one is written, the next one is folded."""
+        """Whether commits are in progress, and belong to the log as it is now. The commits check the position
+        themselves, so with a backlog they need not stop for the check of the log: while one is written, the next one is
+        folded."""
         if commits.are_done:
             return False
         self._losses.say(time.monotonic())
@@ -192,7 +193,8 @@ class Projector:
         await asyncio.sleep(gather_s)
 
     async def _with_overtaken(self, start: int, portion: Portion) -> Portion:
-        """The portion that begins at the message `start`, with what the log dropped of it before it was read."""
+        """The portion that begins at the message `start`, with the messages that the log dropped from it before it was
+        read."""
         stretches = missing(start, portion.entries)
         if not stretches:
             return portion
@@ -264,8 +266,8 @@ class Projector:
     def _judge(self, state: LogState) -> None:
         """Whether the store has caught up with the log."""
         lag_batches = max(0, state.last - max(self._position.sequence, state.first - 1))
-        # While facts arrive, the newest are never in the store yet. It is enough that those of a second ago are: edges
-        # are declared lost only after several seconds of silence.
+        # While facts arrive, the newest are never in the store yet. It is enough that the store has those of a second
+        # ago: edges are declared lost only after several seconds of silence.
         self.caught_up = lag_batches == 0 or (
             self._last_seen is not None
             and self._last_seen.epoch == state.epoch
@@ -275,7 +277,7 @@ class Projector:
             self._last_seen, self._last_seen_at = Position(state.epoch, state.last), time.monotonic()
 
     async def _pass_over(self, last: int) -> None:
-        """Moves behind the end of the log, of which nothing is left, and remembers what was not folded."""
+        """Moves the position to the end of the log, which has no message left, and remembers what was not folded."""
         after, stretches = (
             Position(self._position.epoch, last),
             overtaken([Overtaken(self.sequence + 1, last)], last + 1),

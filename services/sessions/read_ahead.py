@@ -1,7 +1,7 @@
 """Reads and prepares the next page of the log while the previous one is being committed.
 
-PostgreSQL and this process thus work at the same time: of the work on a fact, only the fold and the making of rows
-remain between two statements.
+So PostgreSQL and this process work at the same time: between two statements, only the fold and the making of rows
+remain to be done.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from services.sessions.overtaken import Overtaken
 from services.sessions.read_set import ReadSet
 
 MAX_EVENTS: Final = 60_000
-"""About the facts in one transaction, at most: so many only with a backlog, of which a page of the log then is one or a
-few. The more there are, the more rows are written once instead of twice. The page bounds their bytes."""
+"""About the most facts in one transaction. There are this many only with a backlog, when a page of the log makes one
+transaction or a few. The larger a transaction is, the more rows are written once instead of twice. The page bounds the
+bytes."""
 
 
 class Log(Protocol):
@@ -30,7 +31,7 @@ class Log(Protocol):
 
 class Portion(NamedTuple):
     """The messages of one transaction, the sequence up to which they go, the number of their facts, the rows that these
-    may touch (None: not worked out), and what the log dropped before and between them."""
+    facts may touch (None: not worked out), and what the log dropped before and between the messages."""
 
     upto: int
     entries: list[Entry]
@@ -60,8 +61,8 @@ def _events_of(entry: Entry) -> int:
 
 
 def _even_part(events: int, most: int) -> int:
-    """How many of so many facts go into a portion, if all are to have about as many: the next one is folded while one
-    is written, so that a small one among large ones only lets the other side wait."""
+    """How many of these facts go into each portion, so that all portions are about equal: the next one is folded while
+    one is written, so a small portion among large ones only makes the other side wait."""
     return ceil(events / max(1, ceil(events / most)))
 
 
@@ -72,13 +73,14 @@ async def _prepared(upto: int, entries: list[Entry]) -> Portion:
         for batch in portion.batches:
             read_set.add(batch)
             await asyncio.sleep(0)  # so that a finished commit can go on, and requests are answered
-    except Exception:  # the store works it out again, and refuses what is to blame
+    except Exception:  # the store works it out again, and refuses the facts to blame
         return portion
     return portion._replace(read_set=read_set)
 
 
 class Reading(NamedTuple):
-    """A page of the log in portions, none if the log holds nothing there. The rest as in `log_nats.LogPage`."""
+    """A page of the log in portions; no portions if the log has nothing there. The other fields are as in
+    `log_nats.LogPage`."""
 
     portions: list[Portion]
     upto: int

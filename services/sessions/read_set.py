@@ -1,6 +1,7 @@
 """The read set of a batch of facts: the rows that it may touch, which a store must load before it can fold. Pure.
 
-It may contain too much, but never too little: a fold over the loaded rows must give the same as one over all rows.
+It may contain too much, but never too little: a fold over the loaded rows must give the same result as one over all
+rows.
 """
 
 from __future__ import annotations
@@ -53,11 +54,11 @@ def _join(spans: dict[str, tuple[int, int, int]], lineage: str, at: int) -> None
 
 class ReadSet:
     """The rows that a fold may touch: `connections` by id, the open connections of the instances in `lost` (with the
-    moments of their loss), the lost ones of those in `found`, and the open ones of the users in `erased`; all with
-    their sessions. What else it may touch, the methods say when these are loaded.
+    moments of their loss), the lost connections of the instances in `found`, and the open connections of the users in
+    `erased`; all with their sessions. Once these are loaded, the methods say which other rows it may touch.
 
-    Of `connections`, those in `opening` are opened before anything else is told of them: but for an opening that is
-    told twice they are new, and no row has them."""
+    For the `connections` in `opening`, the opening is the first fact: unless it is a repetition they are new, and have
+    no row."""
 
     def __init__(self) -> None:
         self.connections: set[str] = set()
@@ -67,7 +68,7 @@ class ReadSet:
         self.erased: dict[str, int] = {}  # digests of users -> up to when
         self._instances: set[str] = set()
         self._channels: list[Subscribed | Unsubscribed] = []
-        self._opened: list[tuple[Opened, str]] = []  # those that may have a lineage, and the instances
+        self._opened: list[tuple[Opened, str]] = []  # openings that may have a lineage, and the instances
         self._first_opened = math.inf
         self._closed: list[Closed] = []
         self._first_closed = math.inf
@@ -125,13 +126,13 @@ class ReadSet:
         return self._first_opened < moment
 
     def ends_before(self, moment: float) -> bool:
-        """Whether a connection may end in the batch before `moment`: what `ends` has is not earlier."""
+        """Whether a connection may end in the batch before `moment`: no span of `ends` is earlier."""
         return self._first_closed < moment or any(at < moment for moments in self.lost.values() for at in moments)
 
     # --- what else, by the rows in `state`, which must have what the attributes say, unless their rows are gone -------
 
     def whole(self, state: State) -> set[str]:
-        """The connections all of whose open subscriptions may be touched: the connection may end, or turn out not to
+        """The connections of which all open subscriptions may be touched, as the connection may end, or turn out not to
         have ended."""
         names = {name_of(event.connection) for event in self._closed} & state.connections.keys()
         if self.lost or self.found or self.erased:
@@ -143,14 +144,14 @@ class ReadSet:
         return {name for name in names if state.connections[name].closed_at is None or state.connections[name].was_lost}
 
     def closed(self, state: State) -> set[str]:
-        """The connections that closed for good, and of which it is told that they were in a channel: their open
-        subscriptions may be touched, as those of `whole`."""
+        """The connections that closed for good, and that a fact about a channel names: their open subscriptions may be
+        touched, like those of `whole`."""
         rows = map(state.connections.__getitem__, self.connections & state.connections.keys())
         over = {row.id for row in rows if row.closed_at is not None and not row.was_lost}
         return over and over & {name_of(event.connection) for event in self._channels}
 
     def begun(self, state: State) -> set[Key]:
-        """The subscriptions that begin in the batch, unless that was told before: then they are stored, and may have
+        """The subscriptions that begin in the batch. If their beginning is a repetition, they are stored, and may have
         ended since."""
         known, told = state.connections, (event for event in self._channels if isinstance(event, Subscribed))
         return {
@@ -196,9 +197,9 @@ class ReadSet:
             _join(spans, session.lineage, max(at, row.opened_at))  # as the fold does
 
     def returns(self, ends: Iterable[Span], state: State) -> list[Span]:
-        """The lineages that open connections in the batch. `facts` is how many sessions that are away it may use up.
+        """The lineages that open connections in the batch. `facts` is how many sessions that are away these may need.
 
-        A session that ends in the batch (`ends` as above), or that is in `state` already, may be one of them.
+        Sessions that end in the batch (`ends` as above), or that are in `state` already, may be among them.
         """
         ending = {span.lineage: span.facts for span in ends}
         spans: dict[str, tuple[int, int, int]] = {}
@@ -210,7 +211,7 @@ class ReadSet:
         ]
 
     def _openings(self) -> Iterator[tuple[Opened, str, str]]:
-        """What is opened with a lineage: the fact, the lineage, and the instance."""
+        """The connections that are opened with a lineage: the fact, the lineage, and the instance."""
         for event, instance in self._opened:
             lineage = lineage_of(event.user, event.session_key, event.client_name)
             if lineage is not None:

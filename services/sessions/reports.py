@@ -1,5 +1,5 @@
-"""What the projector tells operators: why it waits, and what it leaves out. At a bounded rate, whatever comes. Pure:
-times are arguments, in seconds of any clock."""
+"""What the projector logs for operators: why it waits, and what it leaves out. The rate is bounded, whatever comes.
+Pure: times are arguments, in seconds of any clock."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from services.sessions.entries import DeadLetter
 from services.sessions.overtaken import Overtaken
 
 SAY_AGAIN_S: Final = 60.0
-"""How often the same reason to wait is said."""
+"""How often the same reason to wait is logged."""
 
 SAY_ANOTHER_S: Final = 5.0
-"""How soon another reason is said; each further one after twice the time, until the log is followed again. Reasons may
-alternate: of a full disk each names the file that could not grow."""
+"""How soon another reason is logged; each further one after twice the time, until the log is followed again. Reasons
+may alternate: on a full disk each names the file that could not grow."""
 
 SAY_LOSSES_S: Final = 10.0
-"""How often it is said what is left out."""
+"""How often the log says what is left out."""
 
 _MAX_TYPES: Final = 10
 _MAX_TYPE: Final = 40  # characters
 _UPGRADE: Final = "upgrade this service, then `python -m services.sessions dead-letters replay all` folds them"
 _NO_ROOM: Final = (
-    "; for those of {} messages there was no room: "
-    "once it is upgraded, `python -m services.sessions rebuild all` folds them, too"
+    "; there was no room for those of {} messages: "
+    "after the upgrade, `python -m services.sessions rebuild all` folds them, too"
 )
 
 log = logging.getLogger(__name__)
@@ -58,15 +58,15 @@ class Waiting:
             self._gave_way_at = now
 
     def follows(self, sequence: int) -> None:
-        """The log is followed; all up to `sequence` is in the store."""
+        """The log is followed; everything up to `sequence` is in the store."""
         if self.problem is not None:
             log.info("following the session log from message %d", sequence + 1)
             self.problem, self._another_s = None, SAY_ANOTHER_S
 
 
 class Losses:
-    """What is left out of the rows: a line about a dead letter at once, then one in `SAY_LOSSES_S` about all that came
-    meanwhile; and likewise about facts of unknown types, and about what the log dropped."""
+    """What is left out of the rows: the first dead letter is logged at once, later ones together every `SAY_LOSSES_S`;
+    and likewise facts of unknown types, and messages that the log dropped."""
 
     def __init__(self) -> None:
         self._letters = 0
@@ -80,7 +80,7 @@ class Losses:
         self._types_said_at = float("-inf")
 
     def add(self, letters: Sequence[DeadLetter], types: Iterable[str], without_room: int = 0) -> None:
-        """These letters were set aside, but for some `without_room`, and facts of these unknown types among them."""
+        """These letters were set aside, except `without_room` of them, and among them facts of these unknown types."""
         bad = [one for one in letters if not one.newer]
         if bad and self._first is None:
             self._first = bad[0]
@@ -91,13 +91,13 @@ class Losses:
             self._types[known if known in self._types or len(self._types) < _MAX_TYPES else "others"] += 1
 
     def add_overtaken(self, messages: int, stretches: Sequence[Overtaken]) -> None:
-        """So many messages of these stretches were dropped by the log before they were folded."""
+        """The log dropped this many `messages` of these stretches before they were folded."""
         if messages:
             first = self._dropped.first if self._overtaken else stretches[0].first
             self._overtaken, self._dropped = self._overtaken + messages, Overtaken(first, stretches[-1].last)
 
     def say(self, now: float) -> None:
-        """Says what has not been said, if it is time."""
+        """Logs what has not been logged, if it is time."""
         if self._first is not None and now - self._letters_said_at >= SAY_LOSSES_S:
             log.error(
                 "message %d of the session log was set aside, and %d more: %s; "
@@ -109,8 +109,8 @@ class Losses:
             self._letters, self._first, self._letters_said_at = 0, None, now
         if self._overtaken and now - self._overtaken_said_at >= SAY_LOSSES_S:
             log.error(
-                "the session log dropped messages before they were folded: %d, between %d and %d. What they told is in "
-                "no table, and connections that they ended stay open there until their edge ends; see "
+                "the session log dropped messages before they were folded: %d, between %d and %d. Their facts are in no "
+                "table, and connections that they ended stay open there until their edge ends; see "
                 "sessions.log_max_age and sessions.log_max_bytes",
                 self._overtaken,
                 *self._dropped,

@@ -1,10 +1,10 @@
 """The working set of rows that stays in memory from commit to commit, so that a fold need not load them. Pure.
 
-A connection that is open, or was lost with its edge, is here with its open subscriptions; others with none, until a
-fact names one. A session need not have all its connections here: those that are over are loaded again when a fact names
-them, or when another session absorbs theirs. Open sessions stay with their latest connection, and of the sessions that
-have ended the last ones stay. So memory grows with the sessions that are open and the channels in which they are, and
-neither with their age, nor with how often they were resumed or changed channels.
+Connections that are open, or were lost with their edge, are here with their open subscriptions; other connections have
+none until a fact names one. A session need not have all its connections here: closed ones are loaded again when a fact
+names them, or when another session absorbs theirs. Open sessions stay, with their latest connection, and so do the
+sessions that ended last. So memory grows with the open sessions and their channels, but neither with their age, nor
+with how often they were resumed or changed channels.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ KEPT_ENDED: Final = 20_000
 """Ended sessions that stay, away or not: a client that comes back, or facts that come late, need no query."""
 
 KEPT_CHANNELS: Final = 100_000
-"""Beyond it, channels that nobody is subscribed to go; and again when twice as many are there as were left."""
+"""Beyond it, channels without subscribers are forgotten; and again when there are twice as many as were left."""
 
 MAX_CHANNELS_EACH: Final = 10
-"""Open subscriptions for which there is room, for each session, on average: 0.4 KB each."""
+"""Open subscriptions for which there is room, on average for each session: 0.4 KB each."""
 
 KEPT_CONNECTIONS: Final = 100_000
-"""Beyond it, connections go that are over and not the latest of their session; and again when there are twice as many
-as were left."""
+"""Beyond it, closed connections that are not the latest of their session are forgotten; and again when there are twice
+as many as were left."""
 
 
 class Resident(State):
     """Rows as they will be when everything that was folded is stored.
 
-    Every session that can be continued at `away_since` or later is here, and every one with a lineage that was opened
-    at `opened_since` or later, with all its connections (Unix milliseconds; infinite: nothing is known). `known` has
-    the connections and sessions that are in the tables, or will be when the commits before this one are; `numbers` the
-    last batch of writers. All that goes with a position of the log, and its generation.
+    Every session that can be continued at `away_since` or later is here, and every session with a lineage that was
+    opened at `opened_since` or later, with all its connections (Unix milliseconds; infinite: nothing is known). `known`
+    has the connections and sessions that are in the tables, or will be once the commits before this one are; `numbers`
+    has the last batch of each writer. All of this belongs to a position of the log, and its generation.
     """
 
     def __init__(self, resume_window_ms: int) -> None:
@@ -56,7 +56,7 @@ class Resident(State):
         self._channels_to_keep = KEPT_CHANNELS
         self._connections_to_keep = KEPT_CONNECTIONS
         self._last_changed: set[str] = set()  # the connections that the last fold changed
-        self._visited: set[str] = set()  # those that had closed for good, and whose subscriptions were loaded
+        self._visited: set[str] = set()  # connections that had closed for good, and whose subscriptions were loaded
 
     @property
     def knows_nothing(self) -> bool:
@@ -65,7 +65,7 @@ class Resident(State):
 
     @property
     def is_erasing(self) -> bool:
-        """Whether the last fold erased a user: until that is stored, nothing may be loaded."""
+        """Whether the last fold erased a user: until it is stored, nothing may be loaded."""
         return self._erasing
 
     # --- what a store has loaded --------------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ class Resident(State):
         self.known.add(row.id)
 
     def visit(self, connections: set[str]) -> None:
-        """The open subscriptions of these connections, which have closed for good, are added for the next fold."""
+        """Open subscriptions of these connections, which have closed for good, will be added for the next fold only."""
         self._visited |= connections
 
     def add_channel(self, row: Channel) -> None:
@@ -95,15 +95,15 @@ class Resident(State):
         self.channels[row.name] = row
 
     def has_all_since(self, since: int) -> None:
-        """All sessions have been added that are open, away at `since` or later, or were opened then; the last ones with
-        all their connections."""
+        """All sessions have been added that are open, away at `since` or later, or were opened at `since` or later; the
+        latter with all their connections."""
         self.away_since = self.opened_since = since
 
     # --- from fold to fold ----------------------------------------------------------------------------------------
 
     def settle(self) -> None:
-        """The changes of a fold are on their way to the tables: they are changes no longer, and what was new is known.
-        Raises nothing that depends on the rows."""
+        """The changes of a fold are on their way to the tables: from now on they are no changes, and new rows are
+        known. Raises nothing that depends on the rows."""
         self.folds += 1
         changed = self.changed_connections | self.subscriptions.touched_connections()
         connections = self.connections
@@ -132,7 +132,8 @@ class Resident(State):
         self.events = self.unknown = self.interrupted = self.resumed = self.edges_lost = 0
 
     def is_fuller_than(self, sessions: int) -> bool:
-        """Whether more is here than so many sessions need, with the connections that `shrink` leaves them."""
+        """Whether there is more here than this number of sessions needs, with the connections that `shrink` leaves
+        them."""
         return (
             len(self.sessions) > sessions
             or len(self.connections) > 3 * sessions + KEPT_CONNECTIONS
@@ -140,8 +141,8 @@ class Resident(State):
         )
 
     def shrink(self, stored: int) -> None:
-        """Forgets rows of ended sessions, connections that are over, and channels, if there are too many. `stored`: the
-        last fold that is in the tables, which is the last one or that before it."""
+        """Forgets rows of ended sessions, closed connections, and channels, if there are too many. `stored`: the number
+        of the last fold that is in the tables: the last one, or the one before it."""
         for id_ in list(islice(self._ended, max(0, len(self._ended) - KEPT_ENDED))):
             if self._ended[id_] > stored:
                 break
@@ -167,7 +168,7 @@ class Resident(State):
             self._evict_connection(name)
 
     def _forget_closed(self, unstored: set[str]) -> None:
-        """Forgets connections that are over, but for the latest of each session and those whose rows are `unstored`."""
+        """Forgets closed connections, except the latest of each session and those whose rows are `unstored`."""
         over = [row for row in self.connections.values() if row.closed_at is not None and row.id not in unstored]
         for row in over:
             session = self.sessions.get(row.session_id)
@@ -194,8 +195,8 @@ class Resident(State):
             self.known.discard(name)
 
     def _forget_channels(self, connections: set[str]) -> None:
-        """Forgets the open subscriptions of those that have closed for good. What the last fold changed stays: it may
-        not be stored yet, and would be loaded as it was."""
+        """Forgets the open subscriptions of those connections that have closed for good. Rows that the last fold
+        changed stay: they may not be stored yet, and would be loaded in their old state."""
         for name in connections:
             row = self.connections.get(name)
             if row is not None and row.closed_at is not None and not row.was_lost:

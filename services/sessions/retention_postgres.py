@@ -1,5 +1,5 @@
-"""Makes partitions ahead of time, and removes what is older than the operator wants to keep it: whole partitions, and
-row by row what is in default partitions and in tables that have none."""
+"""Makes partitions ahead of time, and removes rows that are older than the operator wants to keep: whole partitions,
+and row by row in default partitions and in tables without partitions."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ REMOVE_PARTS: Final = (
     "DELETE FROM connections WHERE id = ANY($1::text[])",
 )
 REMOVE_SESSIONS: Final = "DELETE FROM sessions_default WHERE id = ANY($1::text[]) AND ended_at < $2"
-"""All by keys, of which there are few: joins would read all partitions of a table from beginning to end."""
+"""All of these use a few keys at a time: joins would read all partitions of a table from beginning to end."""
 
-# Whose answer had what was removed is not to be told that nothing has changed (`api.positions`).
+# Answers that had removed rows must not count as unchanged (`api.positions`).
 _TOUCH: Final = "UPDATE projections SET name = name WHERE name = $1"
 
 OLD: Final = "DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} t WHERE {old} LIMIT $2))"
@@ -56,7 +56,7 @@ ROWS: Final = (
         "subscriptions_default",
         "opened_at < $1 AND NOT EXISTS (SELECT 1 FROM connections c WHERE c.id = t.connection OFFSET 0)",
     ),
-    # Users and their channels are found here when somebody is erased: as long as other rows have them, these stay.
+    # An erasure finds users and their channels in these two tables: their rows stay as long as other rows name them.
     (
         "user_devices",
         "last_seen < $1 AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.user_id = t.user_id AND (s.ended_at IS NULL "
@@ -79,8 +79,8 @@ ROWS: Final = (
     ("dead_letters", "put_aside_at < $1"),
     ("overtaken_messages", "noticed_at < $1"),
 )
-"""Tables, and which of their rows go. Those of living sessions stay, and whom somebody erased is remembered. OFFSET 0
-lets PostgreSQL look up the others by key: without it, it may read all of a table for a few rows."""
+"""Tables, and which of their rows are removed. Rows of living sessions stay, and so do erasures. OFFSET 0 makes
+PostgreSQL look up rows of the other table by key: without it, it may read all of that table for a few rows."""
 
 _ARCHIVED: Final = ("log_archive_default", "stored_at < $1")
 _STANDING_IN: Final = """
@@ -92,10 +92,10 @@ _ERASED_CONNECTIONS: Final = ("erased_connections", "at < $1")
 
 
 class Retention:
-    """Removes sessions that ended more than `keep_s` seconds ago, and messages that were archived more than
-    `archive_keep_s` ago; 0 keeps them for ever. Those that are there only because an erasure has rewritten them go
-    after `log_max_age_s`, as they would have gone from the log. Which connections were an erased user's is known for
-    `facts_kept_s`, likewise."""
+    """Removes sessions that ended more than `keep_s` seconds ago, and archived messages that are older than
+    `archive_keep_s`; 0 keeps them for ever. Messages that are archived only because an erasure has rewritten them are
+    removed after `log_max_age_s`, as the log would have dropped them. The connections of erased users are remembered
+    for `facts_kept_s`; 0: for ever."""
 
     def __init__(
         self,
@@ -115,13 +115,13 @@ class Retention:
         self._partitions = Partitions(pool, timedelta(seconds=keep_s), timedelta(seconds=archive_keep_s))
 
     async def run(self) -> None:
-        """Makes what is missing and removes what is old, every five minutes, until cancelled."""
+        """Makes missing partitions and removes old rows, every five minutes, until cancelled."""
         while True:
             await asyncio.sleep(_INTERVAL_S)
             await self.tend(datetime.now(UTC))
 
     async def tend(self, now: datetime) -> None:
-        """Does it once. If the clock of this machine or of PostgreSQL must be wrong, nothing is removed."""
+        """Does this once. If the clocks of this machine and of PostgreSQL differ too much, nothing is removed."""
         await self.prepare(now)
         await self._remove_left_behind()
         try:
@@ -139,15 +139,15 @@ class Retention:
             log.warning("cannot remove old sessions now: %s", error)
 
     async def prepare(self, now: datetime) -> None:
-        """Makes the partitions that facts of `now` and of later go into. If that cannot be now, it is done later: until
-        then the default partition takes them."""
+        """Makes the partitions for facts of `now` and of later. If that fails now, it is done later: until then the
+        default partition takes the facts."""
         try:
             await self._partitions.make(now)
         except StoreAway as error:
             log.warning("cannot make partitions now: %s", error)
 
     async def _remove_left_behind(self) -> None:
-        """A rebuild that was killed keeps its tables no longer than that, and an erased user with them."""
+        """Removes the tables of a rebuild that was killed, as they may have data of an erased user."""
         try:
             async with self._pool.database() as database:
                 removed = await remove_left_behind(database)

@@ -19,7 +19,7 @@ MAX_TEXT = 512
 """Characters of a name that others choose; at four bytes each it still fits an index entry (2,704 bytes)."""
 
 MAX_LABEL_BYTES = 192
-"""Bytes of a name of which an index entry has several: three of them fit beside such a text."""
+"""Bytes of a short name: three of them fit into an index entry beside one text of `MAX_TEXT` characters."""
 
 MAX_TIME = 253_370_764_800_000  # the year 9999, the last that Python's and PostgreSQL's dates agree on
 
@@ -30,8 +30,8 @@ EDGE_LOST_REASON = "edge lost"
 
 
 class Session(Struct, gc=False):
-    """A client's stay, over one or more connections. `connection` is the current or last of them, `address` that of it;
-    of several, `connected_at` is when that was opened.
+    """A client's stay, over one or more connections. `connection` is the current or last of them, `address` is its
+    address; if there were several, `connected_at` is when it was opened.
 
     While it is connected, `ended_at`, `away_until` and `end_code` are None. A connection of the same `lineage` may
     continue it until `away_until` (see `values.lineage_of`); without a lineage it cannot be continued.
@@ -58,8 +58,8 @@ class Session(Struct, gc=False):
 
 
 class Connection(Struct, gc=False):
-    """One client connection. `closed_at` and `close_code` are None while it is open. Of what is known of its
-    client it has what may change within a session: `client_version` and `address`. Its session has the rest."""
+    """One client connection. `closed_at` and `close_code` are None while it is open. It has the properties of its
+    client that may change within a session, `client_version` and `address`. Its session has the others."""
 
     id: str
     session_id: str
@@ -75,15 +75,16 @@ class Connection(Struct, gc=False):
 
     @property
     def was_lost(self) -> bool:
-        """Whether it closed only because its edge is thought to be lost: its edge may know better, or be found."""
+        """Whether it closed only because its edge counts as lost: the edge may know better, or be found."""
         return self.close_code == EDGE_LOST_CODE and self.close_reason == EDGE_LOST_REASON
 
 
 class Subscription(Struct, gc=False):
-    """A stay of a connection in a channel: it may have been there several times, each `since` another moment.
+    """A stay of a connection in a channel. The connection may have been there several times, each time with another
+    `since`.
 
-    `until` is None if it was not ended by itself: it lasts, or lasted, as long as the connection. `opened_at` is when
-    the connection was opened: rows of one connection are in tables of the same time.
+    `until` is None if the stay did not end by itself: it lasts, or lasted, as long as the connection. `opened_at` is
+    when the connection was opened: so all rows of a connection are in partitions of the same time.
     """
 
     connection: str
@@ -95,8 +96,9 @@ class Subscription(Struct, gc=False):
 
 
 class TimelineEntry(Struct):
-    """The facts about one connection in one batch of the log. `number` is that of the batch, by the connection's edge;
-    `at` is the time of the first fact. Facts of the same connection and number are added to those that are stored."""
+    """The facts about one connection in one batch of the log. `number` is the number of the batch, counted by the
+    connection's edge; `at` is the time of the first fact. Facts of the same connection and number are added to the
+    stored ones."""
 
     connection: str
     number: int
@@ -106,7 +108,7 @@ class TimelineEntry(Struct):
 
 class UserDevice(Struct, gc=False):
     """What one device of a user did: a device is a session key, a client name and a version. Counts and times are added
-    to the row that is stored."""
+    to the stored row."""
 
     user: str
     session_key: str
@@ -122,13 +124,14 @@ Step = tuple[int, int]
 """A moment, and how many were subscribed from then on."""
 
 Steps = tuple[Step, ...]
-"""How peaks were reached, as `peaks` has it: the first step is the highest of all time before the others. Then come
-those of each hour, in the order of time: the first is the hour's beginning, if it is not forgotten; the others are
-higher and higher. Empty if the latest hour is not followed."""
+"""How peaks were reached (see `peaks`). The first step is the highest of all time before the others. Then come the
+steps of each hour, in the order of time: the first is the hour's beginning, unless it was forgotten; each of the others
+is higher than the one before. Empty if the latest hour is not followed."""
 
 
 class Channel(Struct, gc=False):
-    """A channel: who is subscribed now, the most that ever were and since when, and how often anybody subscribed."""
+    """A channel: the number of subscribers now, their peak of all time and its moment, and the number of subscriptions
+    ever."""
 
     name: str
     subscribers: int
@@ -141,11 +144,11 @@ class Channel(Struct, gc=False):
 
 
 class ChannelHour(Struct, gc=False):
-    """A channel in one hour in which its subscribers changed: the most, how many there were at the end (of what is
-    folded), and how often somebody subscribed. `hour` is its beginning.
+    """A channel in one hour in which its subscribers changed: their peak, their number at the end (as far as folded),
+    and the number of subscriptions. `hour` is the beginning of the hour.
 
-    It is added to the row that is stored: the greater peak stays, `last` is replaced, and `subscriptions` are added.
-    Before that the stored peak is lowered if `State.lowered_hours` says so.
+    It is added to the stored row: the greater peak stays, `last` is replaced, and `subscriptions` are added. Before
+    that the stored peak is lowered if `State.lowered_hours` says so.
     """
 
     channel: str
@@ -156,7 +159,7 @@ class ChannelHour(Struct, gc=False):
 
 
 class Refusal(Struct, gc=False):
-    """A refused client: one row of those that edges write (`proto.events.Refused`)."""
+    """A refusal of a client, or a sum of refusals, as an edge wrote it (`proto.events.Refused`)."""
 
     at: int
     edge: str
@@ -177,8 +180,8 @@ class Refusal(Struct, gc=False):
 
 
 class Edge(Struct, gc=False):
-    """One run of an edge process. Moments that were not, or are not known, are None; `ended`: how many of its
-    connections were closed, in whatever way."""
+    """One run of an edge process. Moments that did not come, or are not known, are None; `ended`: how many of its
+    connections were closed, for whatever reason."""
 
     instance: str
     edge: str
@@ -197,11 +200,12 @@ MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
 WIDTHS = (MINUTE_MS, HOUR_MS, DAY_MS)
-"""Counts are kept by minute, by hour and by day (of UTC): a long period reads few rows, and has whole minutes."""
+"""Counts are kept by minute, by hour and by day (of UTC): so a long period takes few rows, and still has whole
+minutes."""
 
 
 class DropKey(NamedTuple):
-    """What ends of connections are counted by: those of the `width` milliseconds from `at` on."""
+    """What ends of connections are counted by: the ends in the `width` milliseconds from `at` on."""
 
     width: int
     at: int

@@ -1,4 +1,4 @@
-"""The rows of the read models as PostgreSQL has them, and as the fold has them."""
+"""Converts the rows of the read models between PostgreSQL and the fold."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _MOMENTS: Final = 4096
 
 @lru_cache(_MOMENTS)
 def moment(ms: int) -> datetime:
-    """Unix milliseconds in the type that PostgreSQL's driver uses."""
+    """Unix milliseconds as the type that PostgreSQL's driver uses."""
     return _EPOCH + timedelta(milliseconds=ms)
 
 
@@ -71,7 +71,7 @@ def _argument(column: tuple[Any, ...], type_: str) -> str:
     array = _encode(column).decode()
     if type_ == "text":
         return array
-    return f"{{{array[1:-1]}}}"  # numbers, null, and times in quotes are written alike in both
+    return f"{{{array[1:-1]}}}"  # numbers, null and quoted times are written the same way in JSON and in arrays
 
 
 def session_of(row: asyncpg.Record) -> Session:

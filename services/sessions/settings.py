@@ -34,7 +34,7 @@ class SessionsSection(Section, frozen=True):
     host: str = "127.0.0.1"
     """The address on which the service listens."""
     port: Port = 8201
-    """The port of the read API, of health and metrics."""
+    """The port of the read API, and of health and metrics."""
     name: str = ""
     """The name of this process in logs and metrics; "sessions-<port>" if empty."""
     resume_window: Duration = Duration(60)
@@ -89,9 +89,10 @@ class OutboxSection(Section, frozen=True):
     url: Secret = ""
     """The application's database, with the table `fairlead_outbox`; like postgres.url. Empty: there is no outbox."""
     workers: Annotated[int, Meta(ge=1, le=32)] = 4
-    """How much is published at once: so many connections to that database. Two more mark rows, one listens."""
+    """How many workers publish at once, each with a connection to that database. Two more connections mark rows, one
+    listens."""
     poll_interval: Duration = Duration(1)
-    """How often to look for rows that no notification has told of."""
+    """How often to look for rows without a notification."""
 
     def __post_init__(self) -> None:
         if self.url:
@@ -104,8 +105,8 @@ class PrivacySection(Section, frozen=True):
     """The section `privacy`."""
 
     nats_user: str = ""
-    """The user of NATS as whom exports and erasures of users sign in, who may read and delete messages; with
-    `nats_password`. Empty: as the section `nats` says."""
+    """The NATS user with which exports and erasures sign in, and which may read and delete messages; with
+    `nats_password`. Empty: they sign in as the section `nats` says."""
     nats_password: Secret = ""
     """The password of `nats_user`."""
 
@@ -149,6 +150,6 @@ def from_environ(environ: Mapping[str, str]) -> SessionsSettings:
 
 
 def cautions(settings: SessionsSettings) -> Iterator[str]:
-    """What an operator is warned of at the start: settings that are allowed, and rarely meant."""
+    """Warnings for the operator at the start: about settings that are allowed, but rarely intended."""
     if not settings.http_api.all_keys:
         yield "http_api.key is not set: every call of the read API will be answered with 401"

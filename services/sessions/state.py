@@ -29,8 +29,8 @@ class State:
     the rows that a store must write or delete; the numbers count what the fold did. Sessions, connections and
     erasures are added by `put_*`, which keep the indexes.
 
-    A store that finds `erased` deletes, before it writes anything, all that it has of these users: their sessions with
-    their connections and all that belongs to these, their devices, and their refusals.
+    If `erased` is not empty, a store first deletes everything that it has about these users: their sessions with the
+    connections and everything that belongs to them, their devices, and their refusals.
     """
 
     def __init__(self, resume_window_ms: int) -> None:
@@ -47,9 +47,9 @@ class State:
         self.edges: dict[str, Edge] = {}
         self.changed_channels: set[str] = set()
         self.changed_edges: set[str] = set()
-        # What a store adds to what it has, as `rows` says for each: nothing of it needs to be loaded before.
+        # A store adds these to its rows, as `rows` says for each: none of them need be loaded before.
         self.channel_hours: dict[tuple[str, int], ChannelHour] = {}
-        self.lowered_hours: dict[tuple[str, int], int] = {}  # peaks that are stored, and that were no higher than this
+        self.lowered_hours: dict[tuple[str, int], int] = {}  # stored peaks that turned out to be no higher than this
         self.timeline: dict[tuple[str, int], TimelineEntry] = {}  # by connection and number of the batch
         self.users: dict[tuple[str, str, str, str], UserDevice] = {}
         self.drops: Counter[DropKey] = Counter()
@@ -58,12 +58,12 @@ class State:
         self.minutes_of_openings: dict[tuple[int, str, str, str, bool], int] = {}  # likewise
         self.refusal_counts: Counter[RefusalKey] = Counter()
         self.refusals: list[Refusal] = []
-        self.erased: list[tuple[str, int]] = []  # digests of users, and up to when, told by the folded facts
+        self.erased: list[tuple[str, int]] = []  # digests of users, and up to when, from the folded facts
         self.erasures: dict[str, int] = {}  # all that are known, likewise
         self.erased_until = -1  # no fact after this moment is about an erased user
         self.events = 0
         self.unknown = 0  # facts about connections whose opening is not in the log, or no longer
-        self.interrupted = 0  # times that a session lost its connection so that it may be resumed
+        self.interrupted = 0  # times that a session lost its connection in a way after which it may be resumed
         self.resumed = 0
         self.edges_lost = 0
         self._away: dict[str, list[tuple[int, str]]] = {}  # lineage -> (away_until, session)
@@ -99,7 +99,7 @@ class State:
                 self._unsettled[row.instance].add(id_)
 
     def put_erasure(self, digest: str, at: int) -> None:
-        """Adds that a user was erased up to `at`."""
+        """Notes that a user was erased up to `at`."""
         self.erased.append((digest, at))
         self.know_erasures({digest: at})
 
@@ -122,12 +122,13 @@ class State:
         return len(self._opened.get(lineage, ()))
 
     def unsettled(self, instance: str) -> list[Connection]:
-        """The connections of an edge process that are open, or closed only because it is thought to be lost."""
+        """The connections of an edge process that are open, or closed only because the edge counts as lost."""
         return [self.connections[name] for name in self._unsettled.get(instance, ())]
 
     def longest_away(self, lineage: str, at: int) -> Session | None:
-        """Of the sessions of this lineage that may be continued at `at`, the one that has been away for longest. One
-        that ended after `at` may not: it was still connected then, and this is another tab, told late."""
+        """Of the sessions of this lineage that may be continued at `at`, the one that has been away for longest. A
+        session that ended after `at` may not be continued: it was still connected then, and this is another tab, whose
+        fact comes late."""
         waiting = self._away.get(lineage)
         if not waiting:
             return None

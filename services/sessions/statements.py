@@ -1,13 +1,13 @@
-"""The SQL of positions, and of the rows that a fold needs. Statements take arrays, so that a batch needs few round
-trips, whatever its size. `statements_writing` has the rest of the write side."""
+"""The SQL of positions, and of the rows that a fold needs. Statements take arrays, so that a batch of any size needs
+few round trips. `statements_writing` has the statements that write rows."""
 
 from __future__ import annotations
 
 from typing import Final
 
 DIGEST: Final = r"sha256(decode(replace(user_id, '\', '\\'), 'escape'))"
-"""Of a user's id in UTF-8, as in `proto.events.user_digest`; in the words of the index of refusals, for which the
-conversion of PostgreSQL itself is not immutable."""
+"""The digest of a user's id in UTF-8, as in `proto.events.user_digest`. The expression is that of the index of
+refusals, which cannot use PostgreSQL's own conversion, as that is not immutable."""
 
 SESSION_COLUMNS: Final = (
     "id, user_id, session_key, client_name, client_version, edge, instance, connection, connections, opened_at, "
@@ -18,12 +18,13 @@ CONNECTION_COLUMNS: Final = (
 )
 SUBSCRIPTION_COLUMNS: Final = "connection, channel, opened_at, since, until, recovered"
 END: Final = "COALESCE(until, 'infinity')"
-"""When a subscription ended by itself; in the words of the index of connections, which has one order for all."""
+"""When a subscription ended by itself. The expression is that of the index by connection, where open subscriptions come
+last."""
 
 PLANNED_FOR_VALUES: Final = "SET LOCAL plan_cache_mode = force_custom_plan"
-"""For a transaction whose statements have the plan that their values ask for, each time anew."""
+"""For a transaction whose statements are planned anew each time, for their values."""
 PLANNED_ONCE: Final = "SET LOCAL plan_cache_mode = force_generic_plan"
-"""The same with one plan for all values: to plan for all partitions may take longer than to read what is asked."""
+"""The opposite, one plan for all values: planning for all partitions may take longer than reading the rows."""
 
 # --- position ---------------------------------------------------------------------------------------------------------
 
@@ -36,7 +37,7 @@ INSERT INTO projections AS p (name, epoch, sequence, moved_at) VALUES ($1, '', 0
 ON CONFLICT (name) DO UPDATE SET name = p.name
 RETURNING epoch, sequence, generation"""
 
-# Rows changed without the position, under its lock: what other processes keep of them in memory is void.
+# Rows changed under the lock of the position, which did not move: rows that other processes keep in memory are void.
 NEXT_GENERATION: Final = "UPDATE projections SET generation = generation + 1 WHERE name = $1"
 
 MOVE_POSITIONS: Final = """
@@ -63,7 +64,7 @@ WITH RECURSIVE found(instance) AS (
 )
 SELECT instance FROM found WHERE instance IS NOT NULL"""
 
-# What is known of an edge that told its start, and then neither its end nor its loss: however long it is idle, it runs.
+# An edge with a start, and neither a stop nor a loss, runs, however long it is idle.
 RUNS: Final = "started_at IS NOT NULL AND stopped_at IS NULL AND lost_at IS NULL"
 RUNNING_INSTANCES: Final = f"SELECT instance FROM edges WHERE {RUNS}"
 
@@ -83,8 +84,8 @@ OPEN_OF_SESSIONS: Final = f"{CONNECTIONS_OF_SESSIONS} AND closed_at IS NULL"
 SESSIONS: Final = f"SELECT {SESSION_COLUMNS} FROM sessions WHERE id = ANY($1::text[])"
 
 # Sessions that a connection of the batch may continue. The batch opens connections of a lineage between first_at and
-# last_at. A session whose window ends between the two may serve an early one; of those whose window ends later, n are
-# enough for all.
+# last_at. An early connection may continue a session whose window ends between the two; of the sessions whose window
+# ends later, n are enough for all connections.
 AWAY_SESSIONS: Final = f"""
 SELECT s.* FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[], $4::int[]) AS o(lineage, first_at, last_at, n)
 CROSS JOIN LATERAL (
@@ -95,7 +96,7 @@ CROSS JOIN LATERAL (
      WHERE lineage = o.lineage AND away_until >= o.last_at ORDER BY away_until, id LIMIT o.n)
 ) AS s"""
 
-# Sessions that may turn out to continue one that ends in the batch.
+# Sessions that may turn out to continue a session that ends in the batch.
 LATER_SESSIONS: Final = f"""
 SELECT {", ".join(f"s.{name}" for name in SESSION_COLUMNS.split(", "))}
 FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[]) AS e(lineage, first_at, last_at)

@@ -1,6 +1,6 @@
 """The SQL that writes the rows of a fold. Statements take arrays, so that a commit needs few, whatever its size.
 
-New rows are copied; these are for rows that are there already, and for counts, which are added to what is there.
+New rows are copied; these statements are for rows that exist already, and for counts, which are added to existing ones.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ EDGE_COLUMNS: Final = (
 class Upsert(NamedTuple):
     """A statement that takes rows by their columns, each of which is one text: `rows_postgres.arguments` makes it.
 
-    Of each element of an array the driver asks whether it is an array itself, which takes more time than all else about
-    it. So texts and JSON come in an array of JSON, and values of other `types` in the text of an array of PostgreSQL.
+    The driver checks for each element of an array whether it is an array itself, which takes more time than everything
+    else about it. So texts and JSON values come in a JSON array, and values of other `types` in the text form of a
+    PostgreSQL array.
     """
 
     statement: str
@@ -88,8 +89,8 @@ ON CONFLICT (channel, since, connection, opened_at) DO UPDATE SET until = exclud
     recovered = excluded.recovered""",
 )
 
-# Facts of a batch come again only as those of a dead letter, when others of the same batch are there already. The
-# arrays are joined as texts: `jsonb` would refuse a NUL that somebody has in a name.
+# Facts for an existing row come only from a dead letter, whose batch has other facts there already. The arrays are
+# joined as texts: `jsonb` would refuse a NUL that somebody put into a name.
 ADD_TO_TIMELINE: Final = _upsert(
     "text bigint timestamptz json",
     f"""
@@ -119,7 +120,7 @@ ON CONFLICT (name) DO UPDATE SET subscribers = excluded.subscribers, peak = excl
     steps = excluded.steps""",
 )
 
-# What a peak turns out to be is written before what is added; and days are then what their hours are, once more.
+# Peaks are lowered before new hours are added; then days are derived from their hours again.
 LOWER_CHANNEL_HOURS: Final = _upsert(
     "text timestamptz int",
     """
@@ -139,7 +140,7 @@ CROSS JOIN LATERAL (
 WHERE d.channel = lowered.channel AND d.day = lowered.day""",
 )
 
-# Days are what their hours are, added up: the first hour of the greatest peak, and all subscriptions.
+# A day adds up its hours: the first hour with the greatest peak, and all subscriptions.
 ADD_CHANNEL_HOURS: Final = _upsert(
     "text timestamptz int int bigint",
     f"""
@@ -162,7 +163,7 @@ ON CONFLICT (channel, hour) DO UPDATE SET peak = GREATEST(t.peak, excluded.peak)
 
 
 def _added_up(table: str, keys: str) -> str:
-    """Adds the counts of the rows `told`, by these columns alone, to those of `table`."""
+    """Adds the counts of the rows `told`, by only these columns, to those of `table`."""
     return f"""INSERT INTO {table} AS t ({keys}, count)
     SELECT {keys}, sum(count)::bigint FROM told GROUP BY {keys} ORDER BY {keys}
     ON CONFLICT ({keys}) DO UPDATE SET count = t.count + excluded.count"""

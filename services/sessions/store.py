@@ -1,4 +1,5 @@
-"""Where the read model lives. `tests/contract/session_store.py` holds every implementation to what is written here."""
+"""Where the read models are stored. `tests/contract/session_store.py` tests every implementation against what is
+written here."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ from services.sessions.values import name_of
 
 
 class Position(NamedTuple):
-    """How far the rows have come: the stream's epoch and the last applied sequence; `ORIGIN` before the first."""
+    """How far the rows have come: the stream's epoch and the last applied sequence; `ORIGIN` before the first
+    message."""
 
     epoch: str
     sequence: int
@@ -37,7 +39,7 @@ class PositionConflict(Exception):
 
 
 class FactsRefused(Exception):
-    """The facts cannot be folded, or their rows not be stored: trying again would fail again. The text says why."""
+    """The facts cannot be folded, or their rows cannot be stored: trying again would fail again. The text says why."""
 
 
 class Outcome(NamedTuple):
@@ -48,7 +50,7 @@ class Outcome(NamedTuple):
     unknown: int = 0  # facts about connections without a known opening
     resumed: int = 0  # sessions that were continued by a new connection
     edges_lost: int = 0
-    interrupted: int = 0  # sessions that lost their connection so that they may be resumed
+    interrupted: int = 0  # sessions that lost their connection in a way after which they may be resumed
     without_room: int = 0  # letters that were not kept
     overtaken: int = 0  # messages that the log had dropped
 
@@ -61,8 +63,8 @@ class Tell(Protocol):
         """Whether anybody wants to know more than the positions."""
 
     def tell(self, before: Position, after: Position, changes: list[Change] | None, generation: int = 0) -> None:
-        """A commit moved the rows from one position to the other. `changes` is None if they were not wanted, are too
-        many, or not known; `generation` is that of the rows."""
+        """A commit moved the rows from one position to another. `changes` is None if nobody wanted them, or there are
+        too many, or they are not known; `generation` is that of the rows."""
 
 
 class Store(Protocol):
@@ -86,10 +88,10 @@ class Store(Protocol):
         transaction.
 
         `read_set` is that of `batches`, if the caller had time to work it out. A batch whose number is not above the
-        last applied one of its writer has been applied before and is left out. Of letters those are kept for
-        which `entries` says that there is room.
+        last applied one of its writer has been applied before and is left out. Letters are kept as long as there is
+        room for them by the rules of `entries`.
 
-        Raises `PositionConflict` if the position is not `expected`; `FactsRefused` if the facts are to blame, and
+        Raises `PositionConflict` if the position is not `expected`; `FactsRefused` if the facts are to blame: then
         nothing has changed; `StoreAway` if the outcome is unknown: ask `position`.
         """
 
@@ -104,13 +106,14 @@ class Store(Protocol):
         """The instances of edges with open connections. Raises `StoreAway`."""
 
     async def running_instances(self) -> set[str]:
-        """The instances of edges that told their start, and neither their end nor their loss. Raises `StoreAway`."""
+        """The instances of edges that started, and neither stopped nor were lost. Raises `StoreAway`."""
 
     async def last_number(self, instance: str) -> int:
         """The number of the last applied batch of a writer, 0 if there is none. Raises `StoreAway`."""
 
     async def writers(self, prefix: str) -> dict[str, int]:
-        """By writer whose instance begins with `prefix`: the number of its last applied batch. Raises `StoreAway`."""
+        """The number of the last applied batch of each writer whose instance begins with `prefix`. Raises
+        `StoreAway`."""
 
 
 def unseen(batches: Sequence[EventBatch], numbers: dict[str, int]) -> list[EventBatch]:
@@ -126,7 +129,7 @@ def unseen(batches: Sequence[EventBatch], numbers: dict[str, int]) -> list[Event
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Turns whatever goes wrong with facts into `FactsRefused`: what is left when the store itself is well."""
+    """Turns errors about facts into `FactsRefused`: all errors that do not come from the store itself."""
     try:
         yield
     except DataRefused as error:

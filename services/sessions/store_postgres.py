@@ -1,9 +1,9 @@
 """The read models in PostgreSQL, written in bulk: a commit takes some ten statements, however many facts it has.
 
-A commit has two halves. The first folds into rows that are kept in memory, and makes what is to be written; the second
-writes it in one transaction. While one commit is written, the next one may be folded. Memory is only believed while
-nobody else writes: under the lock of the position its row must be as this store left it. Otherwise, and after whatever
-goes wrong, the memory is dropped and loaded anew.
+A commit has two halves. The first folds into rows that are kept in memory, and prepares the rows to write; the second
+writes them in one transaction. While one commit is written, the next one may be folded. Memory is trusted only while
+nobody else writes: under the lock of the position its row must be as this store left it. Otherwise, and after any
+error, the memory is dropped and loaded anew.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MAX_RESIDENT: Final = 200_000
-"""Sessions in memory, about 1 KB each with a connection. If more are open, memory begins anew whenever it is full."""
+"""Sessions in memory, about 1 KB each with a connection. If more are open, memory is dropped whenever it is full."""
 
 _AGAIN_AFTER_S: Final = 10.0
-"""How long after something went wrong all living sessions are loaded again. Until then memory fills as facts come."""
+"""How long after an error all living sessions are loaded again. Until then memory fills as facts come."""
 
 _SLICE: Final = 256
 """Facts that are folded in one go, before others have their turn."""
 
 
 class _Plan(NamedTuple):
-    """A commit that is folded, and what it writes. It is only right if no connection in `presumed` is stored."""
+    """A folded commit, and what it writes. It is right only if no connection in `presumed` is stored."""
 
     rows: Resident
     fold: int  # its number
@@ -66,14 +66,14 @@ class _Plan(NamedTuple):
 
 
 class _Void(Exception):
-    """The position, or its generation, is not that of the rows in memory."""
+    """The stored position, or its generation, is not that of the rows in memory."""
 
     def __init__(self, actual: Position) -> None:
         self.actual = actual
 
 
 class _NotNew(Exception):
-    """A connection was presumed to be new, and is stored: its opening was told before."""
+    """A connection was presumed to be new, but is stored: its opening came before."""
 
 
 class PostgresStore:
@@ -148,7 +148,7 @@ class PostgresStore:
                 except _Void as void:
                     if void.actual != expected:
                         raise PositionConflict(void.actual) from None
-                    # Only rows have changed: a letter was replayed, or a model rebuilt.
+                    # Only rows have changed, not the position: a letter was replayed, or a model rebuilt.
 
         return await _either_way(attempts)
 
@@ -174,7 +174,7 @@ class PostgresStore:
     async def _folded(
         self, expected: Position, upto: Position, batches: Sequence[EventBatch], read_set: ReadSet | None, copying: bool
     ) -> AsyncIterator[_Plan]:
-        """A folded commit, in its turn to be written. Whatever goes wrong, memory is dropped."""
+        """A folded commit, when it is its turn to be written. After any error, memory is dropped."""
         try:
             while True:
                 async with self._preparing:
@@ -184,7 +184,7 @@ class PostgresStore:
                     if plan.rows is self._rows:
                         yield plan
                         break
-                    # The commit before this one failed: what is folded upon it is void.
+                    # The commit before this one failed: what was folded upon it is void.
                 finally:
                     self._writing.release()
         except BaseException:
@@ -234,7 +234,7 @@ class PostgresStore:
         return rows.knows_nothing and time.monotonic() >= self._load_at
 
     async def _loaded(self, database: Database, expected: Position) -> Resident:
-        """Memory as of now. Raises `PositionConflict` if somebody else has moved the position."""
+        """Memory, loaded anew. Raises `PositionConflict` if somebody else has moved the position."""
         position, generation = await _stored_position(database)
         if position != expected:
             raise PositionConflict(position)
@@ -260,7 +260,7 @@ class PostgresStore:
 
     @asynccontextmanager
     async def _locked(self) -> AsyncIterator[tuple[Database, Position, int]]:
-        """A transaction that holds the lock of the position, which is the second value; and its generation."""
+        """A transaction that holds the lock of the position, with the position and its generation."""
         async with self._pool.database() as database, database.transaction():
             at = await database.fetchrow(sql.LOCK_POSITION, NAME)
             assert at is not None
@@ -299,8 +299,8 @@ async def _move(database: Database, upto: Position, new: Sequence[EventBatch], n
 
 
 async def _either_way(attempt: Callable[[bool], Awaitable[T]]) -> T:
-    """Presumes that what is opened is new, and copies new rows; or looks for all of it first, and upserts the rows, if
-    some of them are there already."""
+    """First presumes that connections that are opened are new, and copies new rows. If some rows exist already, it
+    loads them before the fold, and upserts."""
     with refusals():
         try:
             return await attempt(True)

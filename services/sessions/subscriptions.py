@@ -1,8 +1,8 @@
 """The stays of connections in channels that a fold may touch. Pure.
 
-A connection is in a channel once at a time: of its *open* subscriptions there is at most one for each channel. Those
-that have ended are kept by key, for facts that are told again. A connection that closes leaves its subscriptions
-without an end: they ended with it, unless it turns out that it had not closed.
+A connection is in a channel once at a time: it has at most one *open* subscription to each channel. Ended subscriptions
+are kept by key, for repeated facts. A connection that closes leaves its subscriptions without an end: they ended with
+it, unless it turns out that it had not closed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Subscriptions:
         self.count = 0
 
     def put(self, row: Subscription) -> None:
-        """Adds a stored row, unless it is here. What is here is newer than what is stored."""
+        """Adds a stored row, unless the row is here already: rows here are newer than stored ones."""
         connection, channel = row.connection, row.channel
         key = connection, channel, row.since
         if key in self.ended:
@@ -44,8 +44,8 @@ class Subscriptions:
         return self.open.get(connection, _NONE)
 
     def is_known(self, connection: str, channel: str, since: int) -> bool:
-        """Whether the connection has been in the channel from this moment on. It has not if it left again at once: then
-        it may come back within the same millisecond."""
+        """Whether a subscription from this moment on is known. One that ended at once does not count: the connection
+        may come back within the same millisecond."""
         row = self.of(connection).get(channel)
         if row is not None and row.since == since:
             return True
@@ -84,8 +84,8 @@ class Subscriptions:
         return {key[0] for rows in (self.added, self.changed) for key in rows}
 
     def settle(self) -> None:
-        """What was added and changed is on its way to a store. Until it is there, the ended ones of it are kept; the
-        others are there already, and go."""
+        """The added and changed rows are on their way to a store. Those of them that have ended are kept until they are
+        stored; other ended rows are stored already, and are forgotten."""
         written = self.added | self.changed
         self.ended = {key: row for key, row in written.items() if row.until is not None}
         self.added, self.changed = {}, {}
@@ -95,7 +95,7 @@ class Subscriptions:
         self.count -= len(self.open.pop(connection, _NONE))
 
     def remove(self, connections: Set[str]) -> None:
-        """Removes all of these connections, also from what a store must write."""
+        """Removes all subscriptions of these connections, including those that a store must write."""
         for connection in connections:
             self.forget(connection)
         for rows in (self.ended, self.added, self.changed):

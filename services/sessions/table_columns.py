@@ -14,7 +14,8 @@ def text_column(*, primary_key: bool = False, nullable: bool = False) -> Any:
 
 
 def later_text_column() -> Any:
-    """One that was added to a table with rows: those have "", as do rows of a process of the version before."""
+    """A column that was added to a table with rows: these have "", and so do rows that a process of the previous
+    version writes."""
     return Field(sa_column=Column(Text(collation="C"), nullable=False, server_default=text("''")))
 
 
@@ -32,7 +33,7 @@ def number_column() -> Any:
 
 
 def by_time(column: str) -> dict[str, str]:
-    """Partitioned by this column."""
+    """Table options for a partition by ranges of this column."""
     return {"postgresql_partition_by": f"RANGE ({column})"}
 
 

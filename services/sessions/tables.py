@@ -1,8 +1,8 @@
-"""The tables, described once; a test checks the migrations against this. Those of read models are here, but for counts
-(`tables_of_counts`); what the service keeps of the log itself is in `tables_of_the_log`.
+"""The tables, described once; a test checks the migrations against this. The tables of read models are here, except
+counts (`tables_of_counts`); tables about the log itself are in `tables_of_the_log`.
 
-Tables that grow with time are partitioned by it (`partitions_postgres`): old rows go with their partition. `rows`
-documents the columns.
+Tables that grow with time are partitioned by it (`partitions_postgres`): old rows are dropped with their partition.
+`rows` documents the columns.
 
 There are no foreign keys: the log may begin in the middle of a session, and the fold keeps the rows consistent. Text is
 compared and ordered by code point (COLLATE "C"), as in Python.
@@ -37,9 +37,9 @@ COUNTED_BY: Final = ("edge", "client_name", "client_version", "connections", "co
 class SessionRow(SQLModel, table=True):
     """A client's stay: the table of `rows.Session`.
 
-    Who was there at a moment is asked of indexes by how long sessions lasted (`lengths`). They have the end as
-    a column of the key: a row is read only if its session had not left. Of those that lasted longer than an hour,
-    almost all who were there, the index has edge and version, too: to count them no row is read.
+    The sessions of a moment are found by indexes for classes of their length (`lengths`). These have the end as a
+    column of the key: a row is read only if its session had not ended. For sessions that lasted longer than an hour,
+    which are almost all sessions of a moment, the index has edge and version, too: to count them, no row is read.
     """
 
     __tablename__ = "sessions"
@@ -117,9 +117,10 @@ class ConnectionRow(SQLModel, table=True):
 class SubscriptionRow(SQLModel, table=True):
     """A stay of a connection in a channel: the table of `rows.Subscription`.
 
-    The primary key has who was in a channel in the order of time, and until when. By connection, those that have not
-    ended come last: they are found without reading what came before, however often a client went from channel to
-    channel. A row that ends gets new entries in both: its page, which was copied full, has no room for it anyway.
+    The primary key has the stays in a channel in the order of time, and until when each lasted. In the index by
+    connection, stays that have not ended come last: they are found without reading the earlier ones, however often a
+    client went from channel to channel. A row that ends gets new entries in both indexes: its page, which was copied
+    full, has no room for the new version anyway.
     """
 
     __tablename__ = "subscriptions"

@@ -27,7 +27,8 @@ class DropRow(SQLModel, table=True):
 
 
 class DropCodeRow(SQLModel, table=True):
-    """The same ends, by how they ended alone, added up as `drops` is written: a curve over minutes reads few rows."""
+    """The same ends, counted only by code and by who ended them, added up when `drops` is written: a curve over minutes
+    reads few rows."""
 
     __tablename__ = "drop_codes"
     __table_args__ = (by_time("at"),)
@@ -39,7 +40,7 @@ class DropCodeRow(SQLModel, table=True):
 
 
 class DropVersionRow(SQLModel, table=True):
-    """The same ends without their edges."""
+    """The same ends, counted without their edges."""
 
     __tablename__ = "drop_versions"
     __table_args__ = (by_time("at"),)

@@ -1,5 +1,5 @@
-"""The tables about the log: how far it is folded and delivered, who wrote it, and what of it is archived, was erased or
-could not be folded. A part of `tables`."""
+"""The tables about the log: how far it is folded and delivered, who wrote it, and which facts are archived, were erased
+or could not be folded. A part of `tables`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.sessions.table_columns import by_time, count_column, partial_index
 class ProjectionRow(SQLModel, table=True):
     """How far a projection has come in the log: the epoch of the stream and the last sequence in the rows.
 
-    `generation` grows when rows change otherwise than with the position: rows that a process keeps in memory are void.
+    `generation` grows when rows change without the position: then rows that a process keeps in memory are void.
     """
 
     __tablename__ = "projections"
@@ -37,9 +37,9 @@ class LogWriterRow(SQLModel, table=True):
 
 
 class ArchivedMessageRow(SQLModel, table=True):
-    """A message of the log, kept beyond the stream: its writer, and its bytes. A rewritten one stands for the message
-    of the same sequence, which is no longer in the log. `stands_in`: it was not archived before, and goes when the log
-    would have let go that message."""
+    """A message of the log, kept beyond the stream: its writer, and its bytes. A rewritten one replaces the message of
+    the same sequence, which is no longer in the log. `stands_in`: it was archived only to be rewritten, and is removed
+    when the log would have dropped that message."""
 
     __tablename__ = "log_archive"
     __table_args__ = (partial_index("log_archive_standing_in", "stored_at", where="stands_in"), by_time("stored_at"))
@@ -60,7 +60,7 @@ class ErasureRow(SQLModel, table=True):
 
 
 class ErasedConnectionRow(SQLModel, table=True):
-    """A connection of a user who was erased, by SHA-256 of its id: what is told of it late names nobody."""
+    """A connection of a user who was erased, by SHA-256 of its id: late facts about it name no user."""
 
     __tablename__ = "erased_connections"
     user_digest: str = text_column(primary_key=True)
@@ -78,7 +78,8 @@ class HeardEdgeRow(SQLModel, table=True):
 
 
 class DeadLetterRow(SQLModel, table=True):
-    """What of the log could not be folded: the table of `entries.DeadLetter`, which documents the columns."""
+    """A message of the log, or a part of it, that could not be folded: the table of `entries.DeadLetter`, which
+    documents the columns."""
 
     __tablename__ = "dead_letters"
     epoch: str = text_column(primary_key=True)
@@ -135,7 +136,7 @@ class WebhookWriterRow(SQLModel, table=True):
 
 
 class WebhookDeadLetterRow(SQLModel, table=True):
-    """A request that was given up: the table of `webhooks.progress.WebhookLetter`, which documents the columns."""
+    """A request that was set aside: the table of `webhooks.progress.WebhookLetter`, which documents the columns."""
 
     __tablename__ = "webhook_dead_letters"
     number: int = Field(sa_column=Column(BigInteger, Identity(), primary_key=True))

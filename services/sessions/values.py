@@ -1,4 +1,4 @@
-"""Values of facts as PostgreSQL can store and index them: texts, names, times, and what tells sessions apart. Pure."""
+"""Values of facts as PostgreSQL can store and index them: texts, names, times and lineages. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 from services.sessions.rows import MAX_ID, MAX_LABEL_BYTES, MAX_TEXT, MAX_TIME
 
 _LINEAGES: Final = 32_768
-"""Cached lineages: of clients that come back soon, and of those that a fold after a restart asks for several times."""
+"""Cached lineages: of clients that come back soon, and for a fold after a restart, which needs each several times."""
 
 
 @lru_cache(_LINEAGES)
@@ -24,9 +24,10 @@ def lineage_of(user: str, session_key: str, client_name: str) -> str | None:
 
 
 def identity(value: str) -> str:
-    """`value` as `text` has it, but no two values alike: one that `text` would change ends with a digest of the whole.
+    """Like `text`, but different for different values: a value that `text` would change ends with a digest of the
+    whole.
 
-    What it returns is its own identity.
+    The result is its own identity.
     """
     if len(value) <= MAX_TEXT and "\0" not in value:
         return value
@@ -42,7 +43,8 @@ def text(value: str, limit: int = MAX_TEXT) -> str:
 
 
 def label(value: str) -> str:
-    """`value` as an index can hold three of them beside a `text`: `MAX_LABEL_BYTES` at most, no two values alike."""
+    """`value` so short that an index entry has room for three of them beside a `text`: at most `MAX_LABEL_BYTES`, and
+    different for different values."""
     if len(value) <= MAX_LABEL_BYTES // 4 and "\0" not in value:  # the usual case: a character has up to four bytes
         return value
     data = value.encode()
@@ -54,7 +56,7 @@ def label(value: str) -> str:
 
 
 def name_of(value: str) -> str:
-    """Likewise, the name of a connection or instance."""
+    """The name of a connection or instance, like `text`, but shorter."""
     if len(value) <= MAX_ID and "\0" not in value:
         return value
     return text(value, MAX_ID)
@@ -76,9 +78,9 @@ def time_of(at: int) -> int:
 
 
 WATCH_WRITER: Final = "watch-"
-"""What the names of writers begin with that tell of lost edges; the rest is the edge's instance."""
+"""The prefix of the names of writers that report lost edges; the rest of the name is the edge's instance."""
 
 PRIVACY_WRITER: Final = "privacy-"
-"""What the names of writers begin with that tell of erasures."""
+"""The prefix of the names of writers that report erasures."""
 
 NO_EDGES: Final = (WATCH_WRITER, PRIVACY_WRITER)

@@ -1,7 +1,7 @@
 """Writes the rows of a fold in bulk: the rows are made first, so that the fold may go on while they are written.
 
-New rows are copied, which costs PostgreSQL far less than an upsert; rows that are stored are upserted; counts are added
-to those that are stored.
+New rows are copied, which costs PostgreSQL far less than an upsert; stored rows are upserted; counts are added to the
+stored ones.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from services.sessions.rows_postgres import arguments, moment
 V = TypeVar("V")
 
 C = TypeVar("C", bound=tuple[Any, ...])
-"""What is counted by: its first two parts are the width and the beginning of a time."""
+"""The key of a count: its first two parts are the width and the beginning of a range of time."""
 
 Values = tuple[Any, ...]
 
@@ -40,12 +40,13 @@ _REFUSALS: Final = _Table("refusals", sql.REFUSAL_COLUMNS.split(", "), sql.Upser
 
 
 Write = Callable[[Database], Coroutine[Any, Any, str]]
-"""Writes rows that are made already."""
+"""Writes rows that were made before."""
 
 
 async def writes_of(state: Resident, copying: bool) -> list[Write]:
-    """What writes the changed rows; they are made now, and others have their turn meanwhile. `copying`: all rows are
-    new that are not known to be stored. Otherwise some may be there that should not, and all are upserted."""
+    """The functions that write the changed rows. The rows are made now, and other tasks have their turn meanwhile.
+    `copying`: rows that are not known to be stored are new, and are copied. Otherwise some of them may exist already,
+    and all are upserted."""
     made: list[Write] = []
     for write in _writes(state, copying):
         made.append(write)
@@ -77,7 +78,7 @@ def _writes(state: Resident, copying: bool) -> Iterator[Write]:
         yield from _upserts(_TIMELINE.upsert, told)
     if state.refusals:
         yield _copies(_REFUSALS, [rows.values_of_refusal(row) for row in state.refusals])
-    # In the order of their keys, as two that write the same rows would otherwise wait for each other.
+    # In the order of their keys, as two transactions that write the same rows could otherwise wait for each other.
     yield from _upserts(
         sql.ADD_USER_DEVICES, [rows.values_of_user_device(state.users[key]) for key in sorted(state.users)]
     )
@@ -132,5 +133,5 @@ def _executes(statement: str, arguments: list[Any]) -> Write:
 
 
 def _counts(counter: Counter[C]) -> list[Values]:
-    """What is to be added, with the time as a column has it; the width in seconds."""
+    """The counts to add, as columns have them: with a time, and the width in seconds."""
     return [(width // 1000, moment(at), *rest, count) for (width, at, *rest), count in sorted(counter.items()) if count]
