@@ -109,8 +109,8 @@ class Losses:
             self._letters, self._first, self._letters_said_at = 0, None, now
         if self._overtaken and now - self._overtaken_said_at >= SAY_LOSSES_S:
             log.error(
-                "the session log dropped messages before they were folded: %d, between %d and %d. Their facts are in no "
-                "table, and connections that they ended stay open there until their edge ends; see "
+                "the session log dropped messages before they were folded: %d, between %d and %d. Their facts are in "
+                "no table, and connections that they ended stay open there until their edge ends; see "
                 "sessions.log_max_age and sessions.log_max_bytes",
                 self._overtaken,
                 *self._dropped,

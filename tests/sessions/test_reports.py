@@ -72,7 +72,7 @@ def test_what_an_upgrade_may_read_is_said_by_its_types_and_what_had_no_room(capl
     losses.say(0.0)
     (line,) = [record.getMessage() for record in caplog.records]
     assert "1 'teleported'" in line and "dead-letters replay all" in line
-    assert "1 messages there was no room" in line and "rebuild all" in line
+    assert "no room for those of 1 messages" in line and "rebuild all" in line
 
 
 def test_types_that_somebody_makes_up_fill_no_line(caplog: pytest.LogCaptureFixture) -> None:

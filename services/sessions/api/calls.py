@@ -1,8 +1,8 @@
-"""Answers questions, whichever way they come: the parameters are read, a position is awaited, errors become answers.
+"""Answers questions from HTTP and NATS: reads the parameters, waits for a position, and turns errors into answers.
 
-An answer has the position of the rows from before it was read: it may be newer than it says, never older. Its tag is
-made of the question and of all that can change the answer, the version of this software included, so who has an answer
-of this tag has the present one.
+An answer has the position that the rows had before it was read: it may be newer than it says, never older. Its tag is
+made of the question and of everything that can change the answer, the version of this software included, so a caller
+with an answer of this tag has the present one.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ POSITION_WAIT_S: Final = 5.0
 _AS_WRITTEN: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 CLOCKS_DIFFER: Final = timedelta(seconds=10)
-"""A moment that is so much ahead of the clock of this machine is taken for the present of another."""
+"""A moment that is no further ahead of this machine's clock may be the present by another clock."""
 
 AFTER_POSITION: Final = Parameter(
     "after_position",
@@ -61,18 +61,18 @@ MAX_PERIOD: Final = timedelta(days=366)
 
 
 Answered = Callable[[str, str, int, float], None]
-"""Told of each answer: to which question, by which way ("http" or "nats"), with which status, after how many seconds.
-The name of a question that there is not is `UNKNOWN`."""
+"""Called for each answer: with the question's name, the way ("http" or "nats"), the status, and the seconds that it
+took. A question that does not exist has the name `UNKNOWN`."""
 
 UNKNOWN: Final = "(unknown)"
 
 
 def to_nobody(question: str, way: str, status: int, seconds: float) -> None:
-    """Where answers are not counted."""
+    """Does nothing, where answers are not counted."""
 
 
 class Answer(NamedTuple):
-    """A status as HTTP has it, the body in JSON, and what describes it: "" where it has none."""
+    """A status as HTTP has it, the body in JSON, and its position and tag: "" if it has none."""
 
     status: int
     body: bytes
@@ -81,7 +81,7 @@ class Answer(NamedTuple):
 
 
 class Calls:
-    """Answers questions from the rows that `positions` stands for, as `version` of this software does."""
+    """Answers questions from the rows whose position `positions` reads. `version` is that of this software."""
 
     def __init__(
         self,
@@ -130,8 +130,8 @@ class Calls:
         return Answer(200, msgspec.json.encode(found), position, tag)
 
     async def standing(self, values: Values) -> Standing | Answer:
-        """Where the rows stand, once they have come to `after_position`; the answer if they do not in time, or never
-        will."""
+        """Where the rows stand, once they have reached `after_position`; or the answer if they do not reach it in time,
+        or never will."""
         wanted = values.get(AFTER_POSITION.name)
         if wanted is None:
             return await self._positions.standing()
@@ -148,8 +148,8 @@ class Calls:
         return answer._replace(position=position)
 
     def read(self, given: Iterable[tuple[str, str]], known: Sequence[Parameter]) -> Values:
-        """The values of parameters. Raises `BadParameter`, also for a moment that has not come, and for a period that
-        has not begun."""
+        """The values of parameters. Raises `BadParameter`, also for a moment in the future, and for a period that
+        begins in the future."""
         values, now = read_all(given, known), self._now()
         for name in (AT.name, FROM.name):
             if values.get(name, now) > now + CLOCKS_DIFFER:
@@ -167,22 +167,22 @@ class Calls:
 
 
 def too_slow(question: Question, values: Values) -> str:
-    """What to say of a question that PostgreSQL could not answer in time."""
+    """The message for a question that PostgreSQL could not answer in time."""
     return f"PostgreSQL did not find the answer within {STATEMENT_S:g} s: {question.narrower(values)}"
 
 
 def fill_period(values: Values, usual: timedelta, now: datetime) -> None:
-    """Completes the period that a question is about; unless it is said otherwise it ends with the present minute, or
-    with that of the moment `at`, after which nobody was opened who was there then.
+    """Completes the period that a question is about. By default it ends with the present minute, or with the minute of
+    the moment `at`: no session that was there at that moment was opened later.
 
-    Raises `BadParameter` for one that ends before it begins, has not begun, or is too long: for a parameter that was
-    given.
+    Raises `BadParameter` for a period that ends before it begins, begins in the future, or is too long; the error names
+    a parameter that was given.
     """
     since, until, at = values.get(FROM.name), values.get(TO.name), values.get(AT.name)
     if until is None:
         if since is not None and at is not None and since > at:
             raise BadParameter(FROM.name, "expected a time before `at`, with which the period ends")
-        # The moment itself belongs to the period, also where a minute begins. The clock of who asks may be ahead.
+        # The moment itself belongs to the period, even at the start of a minute. The caller's clock may be ahead.
         latest = max(at or now, since or FIRST_DAY) + _SMALLEST
         until = min(ceiling(latest, MINUTE_S), LAST_DAY)
     if since is None:

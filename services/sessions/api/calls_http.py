@@ -44,7 +44,7 @@ register_url_convertor("text", _AnyText())
 
 
 class SessionsApi:
-    """The routes of `questions`, for who has one of the `keys` that may read."""
+    """The routes of `questions`, for callers with one of the `keys` that may read."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class SessionsApi:
         others: Sequence[tuple[Other, Endpoint]] = (),
         answered: Answered = to_nobody,
     ) -> None:
-        """`others` are the calls whose answers are no JSON; they see to the keys themselves."""
+        """`others` are the calls whose answers are not JSON; they check the keys themselves."""
         self._answered = answered
         self._keys = keys
         self._calls = calls
@@ -95,7 +95,7 @@ class SessionsApi:
 def given(request: Request) -> list[tuple[str, str]]:
     """The parameters of a request: those of its path, of its query, and the position in its header."""
     query = request.scope["query_string"].decode("latin-1")
-    asked = parse_qsl(query, keep_blank_values=True, errors="surrogateescape")  # what is not UTF-8 is refused later
+    asked = parse_qsl(query, keep_blank_values=True, errors="surrogateescape")  # invalid UTF-8 is refused later
     found = [*request.path_params.items(), *asked]
     if position := request.headers.get(AFTER_POSITION.name.replace("_", "-")):
         found.append((AFTER_POSITION.name, position))

@@ -1,11 +1,12 @@
 """The read API over NATS: a request to the subject of a question, with its parameters as a JSON object, gets the answer
 that HTTP gives, errors included.
 
-Headers are those of HTTP, in this case: `Fairlead-Position` and `ETag` of an answer, `If-None-Match` and
-`After-Position` of a request. An answer that is known by its ETag is an empty message, as no other is.
+Headers are the same as over HTTP, spelled as here: `Fairlead-Position` and `ETag` of an answer, `If-None-Match` and
+`After-Position` of a request. If the caller's ETag still holds, the answer is an empty message; no other answer is
+empty.
 
 Instances share the requests in a queue group. There is no key: a client of NATS that may publish to these subjects is
-trusted to read. An answer goes to an inbox and nowhere else, as the service may publish where the asker may not.
+trusted to read. An answer goes only to an inbox, as the service may publish to subjects to which the caller may not.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class NatsCalls:
             return
         name = subjects.read_question(subject.decode(errors="replace"))
         if len(self._tasks) >= MAX_ASKED:
-            busy = failure(503, f"{MAX_ASKED} questions are being answered, which is all at a time; try again")
+            busy = failure(503, f"{MAX_ASKED} questions are being answered, the most at a time; try again")
             self._send(to, busy)
             self._count(name, busy, time.perf_counter())
         else:
@@ -113,8 +114,8 @@ def _text(headers: bytes | None, name: bytes) -> str:
 
 
 def parameters_of(data: bytes, known: Sequence[Parameter]) -> list[tuple[str, str]]:
-    """The parameters in a request: those of a JSON object, none in an empty message. Raises ValueError, and
-    `BadParameter` for one whose type none has."""
+    """The parameters in a request: those of a JSON object; none in an empty message. Raises ValueError, and
+    `BadParameter` for a value of a type that no parameter has."""
     if not data:
         return []
     if len(data) > MAX_BODY:

@@ -1,8 +1,8 @@
 """Finds the sessions that were ever in a channel, newest first.
 
-Those of its newest subscriptions are looked up first, then of more of them, then of all. Of a channel in which too many
-are, all sessions are walked through from the newest on instead: it is in many of them. Those that were in it at
-a moment are found as `who` finds them.
+The sessions of its newest subscriptions are looked up first, then of more of them, then of all. If the channel has too
+many subscriptions, all sessions are searched from the newest on instead: many of them were in the channel. Sessions
+that were in it at a moment are found as `who` finds them.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from services.sessions.queries.places import Place
 from services.sessions.queries.reaches import EVER
 
 _FOR_EACH: Final = (2, 16)
-"""Subscriptions that are looked up for each session that is wanted, at first and then."""
+"""Subscriptions that are looked up for each wanted session, in the first and in the second attempt."""
 
 _LAST: Final = datetime(9999, 1, 1, tzinfo=UTC)
 _JUST_BEFORE: Final = timedelta(microseconds=1)
 
 
 def channel_to_search(filters: Filters) -> str | None:
-    """The filters' channel if it is where to begin. It is not with a user, who has few sessions, nor for those who are
-    away, who are few."""
+    """The filters' channel, if the search should begin with it. Not if the filters name a user, who has few sessions,
+    nor for the sessions that are away, which are few."""
     return filters.channel if not filters.of_few and filters.state != "away" else None
 
 
 async def of_channel(database: Database, channel: str, filters: Filters, limit: int, after: Place | None) -> list[Any]:
-    """Up to `limit` sessions of this channel, which is that of the filters, from the place `after` on."""
+    """Up to `limit` sessions of `channel`, the channel of the filters, from the place `after` on."""
     rows: list[Any] | None
     if filters.at is None:
         rows = await _of_any_time(database, channel, filters, limit, after)
@@ -63,7 +63,7 @@ async def _of_any_time(
     for number in (*(each * limit for each in _FOR_EACH), MANY):
         since = max(await before_the_newest(database, channel, number, up_to), beginning)
         if await has_many_since(database, channel, since, MANY):
-            return None  # those after `up_to` are looked up, too: their sessions may have begun before it
+            return None  # subscriptions after `up_to` are looked up, too: their sessions may have begun before it
         query = select(filters, limit, after, Found(since))
         rows: list[Any] = await database.fetch(query.sql, *query.values)
         if len(rows) >= limit or since == beginning:

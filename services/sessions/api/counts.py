@@ -1,7 +1,7 @@
-"""Counting sessions: by interval and by what filters are about. Pure.
+"""Counting sessions: by interval and by the properties that filters use. Pure.
 
-Where the counts of opened connections (`rows.OpeningKey`) have all that is asked for, they answer, also for a long
-period. Otherwise the sessions themselves are counted, over a period that is bounded more narrowly.
+If the counts of opened connections (`rows.OpeningKey`) have all that is asked for, they answer, even for a long period.
+Otherwise the sessions themselves are counted, over a shorter period at most.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ Source = Literal["openings", "sessions"]
 
 
 class SessionCount(Struct, kw_only=True):
-    """Sessions that were opened in the interval from `at` on, and have in common what they were counted by."""
+    """The sessions of one group that were opened in the interval from `at` on."""
 
     at: datetime
     count: int
@@ -68,13 +68,14 @@ class SessionCount(Struct, kw_only=True):
 
 
 class CountsView(Struct, kw_only=True):
-    """How many sessions were opened in the period, the earliest interval first and in it the greatest group.
+    """How many sessions were opened in the period, the earliest interval first, and the greatest group first in each
+    interval.
 
-    `source`: "openings" are the counts of opened connections that began a session, with the edge and the version at
-    that time, by whole minutes, to which the period is rounded outwards; "sessions" are the sessions, with those of
-    their last connection, but for the edge and the channels of the moment `at`. `interval_s` is null if the period is
-    counted as a whole; an interval without a session is left out, and the first and the last may be in the period only
-    in part. With the group `channel` a session counts in each of its channels.
+    `source` "openings": counts of opened connections that began a session, with the edge and version at that time, by
+    whole minutes, to which the period is rounded outwards. "sessions": the sessions themselves, with the edge and
+    version of their last connection, except that with `at` edge and channels are those of that moment. `interval_s` is
+    null if the period is counted as a whole. An interval without a session is left out; only a part of the first and
+    the last may be in the period. With the group `channel` a session counts in each of its channels.
     """
 
     period: Period
@@ -92,7 +93,7 @@ class TooManyCounts(Exception):
 
 
 def asks_openings(filters: Filters, group: tuple[str, ...]) -> bool:
-    """Whether the counts of opened connections have everything."""
+    """Whether the counts of opened connections have everything that is asked for."""
     others = (filters.at, filters.user, filters.channel, filters.end_code, filters.address, filters.state)
     return set(group) <= set(_OF_OPENINGS) and all(each is None for each in others)
 
@@ -119,7 +120,7 @@ def count_openings(filters: Filters, group: tuple[str, ...], interval_s: int | N
 
 
 def count_sessions(filters: Filters, group: tuple[str, ...], interval_s: int | None) -> Query:
-    """Counts sessions. The filters have the period."""
+    """Counts sessions. The filters contain the period."""
     bound = Bound()
     columns = [_bin("s.opened_at", interval_s, bound), *(_expression(name, filters, bound) for name in group)]
     source = f"(SELECT * FROM sessions s WHERE {where(filters, bound)}) s"
@@ -139,7 +140,7 @@ def _bin(column: str, interval_s: int | None, bound: Bound) -> str:
 
 
 def _grouped(columns: list[str], names: tuple[str, ...], count: str, source: str, values: list[Any]) -> Query:
-    """`names` are those of all `columns` but the first, which is the interval."""
+    """`names` name all `columns` except the first, which is the interval."""
     selected = ", ".join(f'{column} AS "{name}"' for column, name in zip(columns, ("at", *names), strict=True))
     numbers = ", ".join(str(number) for number in range(1, len(columns) + 1))
     order = ", ".join(["1", f"{len(columns) + 1} DESC", *map(str, range(2, len(columns) + 1))])

@@ -1,7 +1,7 @@
 """Sessions as files: CSV for spreadsheets, JSON lines for programs. Pure.
 
-Every file ends with a line that says so, with the number of sessions; or with one that says why it broke off. A file
-without either was cut.
+Every file ends with a line that says that it is complete, with the number of sessions, or with one that says why it
+broke off. A file without either was cut off.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ FIELDS: Final = tuple(field.name for field in msgspec.structs.fields(SessionView
 
 END: Final = "#end"
 ERROR: Final = "#error"
-"""What the last line of CSV begins with."""
+"""The last line of CSV begins with one of these."""
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
-"""What a spreadsheet takes for the beginning of a formula; and the sign that takes that meaning away."""
+"""What a spreadsheet takes for the beginning of a formula; and the apostrophe, which prevents that."""
 
 
 class Format(Protocol):
@@ -38,14 +38,14 @@ class Format(Protocol):
         """Some sessions."""
 
     def end(self, count: int, position: str) -> bytes:
-        """The end of a file that is whole: `count` sessions, from rows that had come to `position`."""
+        """The end of a complete file: `count` sessions, from rows that had reached `position`."""
 
     def error(self, why: str) -> bytes:
-        """The end of a file that is not."""
+        """The end of an incomplete file."""
 
 
 class Csv:
-    """The fields of a session in a line, their names in the first one.
+    """The fields of a session in a line; the first line has their names.
 
     Text that a spreadsheet would take for a formula begins with an apostrophe, as does text that began with one.
     """
@@ -70,7 +70,7 @@ class Csv:
 
 
 class JsonLines:
-    """A session, in JSON as in other answers, in a line."""
+    """One session in a line, in JSON as in other answers."""
 
     media_type = "application/x-ndjson"
 

@@ -28,7 +28,8 @@ _GRACE_S: Final = 30.0
 """How long after `MAX_EXPORT_S` the last line may take to be sent."""
 
 UNREAD_S: Final = 60.0
-"""For how long a client may take nothing of a file. It holds a connection, and what PostgreSQL may not remove."""
+"""For how long a client may read nothing of a file. It holds a connection, and keeps PostgreSQL from removing old
+rows."""
 
 MAX_EXPORTS: Final = 2
 """Exports at a time; each holds a connection to PostgreSQL."""
@@ -42,14 +43,14 @@ FORMAT: Final = Parameter(
 DESCRIPTION: Final = Other(
     "/sessions/export",
     "export_sessions",
-    "Export sessions as a file, whose last line says that it is whole, or why it is not",
+    "Export sessions as a file, whose last line says that it is complete, or why it is not",
     (FORMAT, *FILTERS, AFTER_POSITION),
     {"text/csv": {"schema": {"type": "string"}}, "application/x-ndjson": {"schema": {"type": "string"}}},
 )
 
 
 class ExportApi:
-    """Exports for who has one of the `keys` that may read."""
+    """Exports for callers with one of the `keys` that may read."""
 
     def __init__(self, keys: ApiKeys, calls: Calls, export: SessionsExport) -> None:
         self._keys = keys
@@ -73,7 +74,7 @@ class ExportApi:
         if isinstance(standing, Answer):
             return response(standing)
         if self._running >= MAX_EXPORTS:
-            return response(failure(429, f"{MAX_EXPORTS} exports are running, which is all at a time; try again"))
+            return response(failure(429, f"{MAX_EXPORTS} exports are running, the most at a time; try again"))
         form, position = values.get("format", "csv"), position_text(standing.position)
         at = datetime.now(UTC)
         headers = {

@@ -30,8 +30,8 @@ FILTERS: Final[tuple[Parameter, ...]] = (
 
 
 class Filters(Struct, frozen=True, kw_only=True):
-    """All conditions must hold; None is no condition. `since` and `until` are about when a session was opened, `at`
-    about when it was connected, `address` is what it begins with."""
+    """All conditions must hold; None is no condition. `since` and `until` bound the time when a session was opened,
+    `at` is a time when it was connected, `address` is the beginning of its address."""
 
     since: datetime | None = None
     until: datetime | None = None
@@ -47,7 +47,7 @@ class Filters(Struct, frozen=True, kw_only=True):
 
     @property
     def of_few(self) -> bool:
-        """Whether it is about one user, who has few sessions. Anonymous clients may have most."""
+        """Whether the filters name one user, who has few sessions. Anonymous clients may have most of all sessions."""
         return bool(self.user)
 
 
@@ -61,7 +61,7 @@ def filters_of(values: Values) -> Filters:
 
 
 def narrower(filters: Filters) -> str:
-    """What to add to filters with which a question took too long."""
+    """What to add to the filters of a question that took too long."""
     shorter = "shorten the period between `from` and `to`"
     if filters.since is None:
         return "add `from` (and `to`), or `user`" if filters.user is None else "add `from` (and `to`)"

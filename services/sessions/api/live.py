@@ -1,8 +1,7 @@
-"""Followers of changes of sessions, and the latest changes for those who come back. Pure.
+"""Followers of changes of sessions, and the latest changes for followers that come back. Pure.
 
-Commits follow on each other without a gap, so a commit that does not begin where the one before ended shows that some
-were missed. Then all followers are told to read the sessions again ("reset"), and nobody can be brought up to date from
-before.
+Commits follow each other without a gap, so a commit that does not begin where the one before ended shows that some were
+missed. Then all followers are told to read the sessions again ("reset"), and earlier changes are forgotten.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ from services.sessions.store import Position
 
 MAX_WAITING: Final = 1000
 MAX_WAITING_BYTES: Final = 4 * 1024 * 1024
-"""Changes that wait for one follower. One that takes them more slowly than they come is cut."""
+"""Changes that may wait for one follower. A follower that reads more slowly than changes come is cut off."""
 
 MAX_KEPT: Final = 10_000
 MAX_KEPT_BYTES: Final = 16 * 1024 * 1024
-"""The latest changes, for who comes back."""
+"""The latest changes that are kept for followers that come back."""
 
 
 class Event(NamedTuple):
-    """One event for a follower, who is at `position` after it; "" if it moves nobody."""
+    """One event for a follower, which is at `position` after it; "" if the position does not move."""
 
     kind: str
     data: bytes
@@ -36,7 +35,7 @@ class Event(NamedTuple):
 
 
 class Commit:
-    """The changes of a commit, each written once for all followers."""
+    """The changes of a commit, each encoded once for all followers."""
 
     def __init__(self, changes: Changes) -> None:
         self.changes = changes
@@ -49,7 +48,8 @@ class Commit:
         return len(self._data)
 
     def events(self, filter_: LiveFilter) -> list[Event]:
-        """What it is to one follower. Only after the last event the follower is at the position of the commit."""
+        """The events of this commit for one follower. Only the last one moves the follower to the position of the
+        commit."""
         taken = [(one, data) for one, data in zip(self.changes.changes, self._data, strict=True) if filter_.takes(one)]
         last = len(taken) - 1
         return [
@@ -58,15 +58,15 @@ class Commit:
 
 
 class LiveFilter(NamedTuple):
-    """Whose changes are followed; None is no condition."""
+    """Which changes are followed; None is no condition."""
 
     user: str | None = None
     edge: str | None = None
     channel: str | None = None
 
     def takes(self, change: Change) -> bool:
-        """Whether the change is followed. A session that was removed is told to everybody, as nothing else is known;
-        one that has left the edge, once more."""
+        """Whether the change is followed. All followers learn of a removed session, as only its id is known; those of
+        an edge learn once more of a session that has left it."""
         session = change.session
         if session is None:
             return True
@@ -78,14 +78,14 @@ class LiveFilter(NamedTuple):
 
 
 class Follower:
-    """One who follows. `wake` is called when there is something to take."""
+    """A client that follows. `wake` is called when there is something to take."""
 
     def __init__(self, filter_: LiveFilter, wake: Callable[[], None]) -> None:
         self._filter = filter_
         self._wake = wake
         self._events: list[Event] = []
         self._size = 0  # of their data
-        self.position = ""  # up to where nothing was missed, once all is taken
+        self.position = ""  # the position of the follower once it has taken all events
         self.closed = False
 
     def take(self) -> list[Event]:
@@ -94,7 +94,7 @@ class Follower:
         return taken
 
     def tell(self, commit: Commit) -> None:
-        """A commit's changes. A follower for whom too much waits is cut."""
+        """Adds a commit's changes. A follower for which too much waits is cut off."""
         if self.closed:
             return
         events = commit.events(self._filter)
@@ -109,18 +109,18 @@ class Follower:
             self._wake()
 
     def reset(self, why: str) -> None:
-        """Changes were missed: what the follower knows must be read anew."""
+        """Changes were missed: the follower must read the sessions again."""
         if not self.closed:
             self._events, self._size = [Event("reset", _said(why))], 0
             self._wake()
 
     def refuse(self) -> None:
-        """The follower may not know what waits for it, nor what comes."""
+        """The follower may not read any more: drops the events that wait, and ends the stream."""
         self._events, self._size = [], 0
         self.close("refused", "the API key no longer reads: it was taken back, or has another scope")
 
     def close(self, kind: str, why: str) -> None:
-        """Nothing more comes after this event."""
+        """Ends the stream with this event."""
         if not self.closed:
             self._events.append(Event(kind, _said(why)))
             self.closed = True
@@ -128,7 +128,7 @@ class Follower:
 
 
 class Hub:
-    """All followers of this process. `want` is called when one comes: changes are told from then on."""
+    """All followers of this process. `want` is called when one comes: changes are published from then on."""
 
     def __init__(self, want: Callable[[], None] = lambda: None) -> None:
         self._want = want
@@ -140,7 +140,7 @@ class Hub:
         return len(self._followers)
 
     def heard(self, changes: Changes) -> None:
-        """A commit, of whichever instance."""
+        """Takes a commit of any instance."""
         last = self._kept[-1].changes if self._kept else None
         if last is not None and last.generation != changes.generation:  # a letter was replayed, or a model rebuilt
             changes = replace(changes, changes=[], whole=False)
@@ -164,14 +164,14 @@ class Hub:
             self._size -= oldest.size
 
     def missed(self) -> None:
-        """Changes may have been missed: all followers are told to read anew."""
+        """Changes may have been missed: tells all followers to read the sessions again."""
         self._kept.clear()
         self._count = self._size = 0
         for follower in self._followers:
             follower.reset("some changes were missed: read the sessions again")
 
     def follow(self, filter_: LiveFilter, since: Position | None, wake: Callable[[], None]) -> Follower:
-        """A new follower; one who comes back with the position `since` first gets what was missed, or a reset."""
+        """A new follower. One that comes back with the position `since` first gets what it missed, or a reset."""
         follower = Follower(filter_, wake)
         if since is not None:
             missed = self._since(since)
@@ -186,17 +186,17 @@ class Hub:
         return follower
 
     def leave(self, follower: Follower) -> None:
-        """One follows no more."""
+        """Removes a follower."""
         self._followers.discard(follower)
 
     def close(self) -> None:
-        """Ends all: this process stops."""
+        """Ends all streams, as this process stops."""
         for follower in self._followers:
             follower.close("stopping", "this instance stops: follow again with Last-Event-ID")
 
     def _since(self, since: Position) -> list[Commit] | None:
-        """The commits after a position; None if some of them are not kept. The last one alone may have lost its own
-        changes: nobody came from before it."""
+        """The commits after a position; None if some of them, or their changes, are not kept. A follower at the
+        position of the last commit needs no changes."""
         kept = list(self._kept)
         if kept and kept[-1].changes.after == tuple(since):
             return []
@@ -207,7 +207,7 @@ class Hub:
 
 
 def size_of(events: Iterable[Event]) -> int:
-    """The bytes of what they say."""
+    """The bytes of their data."""
     return sum(len(event.data) for event in events)
 
 

@@ -23,12 +23,12 @@ from services.sessions.api.positions import position_of
 
 MAX_FOLLOWERS: Final = 200
 UNREAD_S: Final = 30.0
-"""For how long a follower may take nothing of what is sent."""
+"""For how long a follower may read nothing of what is sent."""
 KEEP_ALIVE_S: Final = 15.0
-"""A comment goes to who has heard nothing for so long, so that proxies do not take the connection for dead."""
+"""A follower without events for this long is sent a comment, so that proxies do not take the connection for dead."""
 
 ON_EDGE: Final = EDGE._replace(
-    description="Only sessions on the edge of this name. One that moves to another comes once more, with its new edge."
+    description="Only sessions on the edge of this name. One that moves away comes once more, with its new edge."
 )
 CHANNEL: Final = Parameter(
     "channel",
@@ -39,8 +39,8 @@ CHANNEL: Final = Parameter(
 )
 LAST_EVENT_ID: Final = Parameter(
     "last_event_id",
-    "The position of the last event that was received, `epoch:sequence`; also taken as the header Last-Event-ID. What "
-    "changed since comes first, or an event `reset` if that is not known any more.",
+    "The position of the last event that was received, `epoch:sequence`; also taken as the header Last-Event-ID. The "
+    "changes since come first, or an event `reset` if they are no longer known.",
     {"type": "string"},
     position_of,
 )
@@ -64,10 +64,10 @@ DESCRIPTION: Final = Other(
 
 
 class LiveApi:
-    """The stream, for who has one of the `keys` that may read."""
+    """The stream, for callers with one of the `keys` that may read."""
 
     def __init__(self, keys: ApiKeys, hub: Hub, unread_s: float = UNREAD_S) -> None:
-        """Drops who takes nothing for `unread_s` seconds."""
+        """Drops clients that read nothing for `unread_s` seconds."""
         self._keys = keys
         self._hub = hub
         self._unread_s = unread_s
@@ -82,7 +82,7 @@ class LiveApi:
         except BadParameter as error:
             return response(failure(400, f"{error.parameter}: {error}", error.parameter))
         if len(self._hub) >= MAX_FOLLOWERS:
-            return response(failure(429, f"{MAX_FOLLOWERS} clients follow, which is all that this instance takes"))
+            return response(failure(429, f"{MAX_FOLLOWERS} clients follow this instance already, and it takes no more"))
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         if request.method == "HEAD":
             return Response(headers=headers, media_type="text/event-stream")
@@ -122,7 +122,7 @@ class _Stream(StreamingResponse):
 async def events(
     follower: Follower, waiting: asyncio.Event, may_follow: Callable[[], bool] = lambda: True
 ) -> AsyncGenerator[bytes, None]:
-    """What a follower is sent, until it is cut: also when it may not follow any more, as its key was taken back."""
+    """What a follower is sent, until its stream ends, such as when its API key is revoked."""
     yield b"retry: 2000\n: connected\n\n"
     while True:
         waiting.clear()
@@ -138,5 +138,5 @@ async def events(
             async with asyncio.timeout(KEEP_ALIVE_S):
                 await waiting.wait()
         except TimeoutError:
-            # An id without data moves the client's Last-Event-ID, and is no event.
+            # An id without data moves the client's Last-Event-ID without an event.
             yield f": keep-alive\n{f'id: {follower.position}' if follower.position else ''}\n\n".encode()

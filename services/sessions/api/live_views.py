@@ -1,4 +1,4 @@
-"""The events of those who follow changes, as structs: a session in them is as `/sessions` has it. Pure."""
+"""The events for followers, as structs: a session in them is as `/sessions` has it. Pure."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ MAX_CHANNELS: Final = 100
 
 
 class SessionChange(SessionView, kw_only=True):
-    """A session after a commit, as `/sessions` has it, with what happened to it. Where several things did, `change` is
-    what it is now. One that is `away` and does not come back is over at `away_until`, without another event."""
+    """A session after a commit, as `/sessions` has it, with what happened to it. If several things happened, `change`
+    says what it is now. A session that is `away` and does not come back ends at `away_until`, without another event."""
 
     change: ChangeKind
     channels: Annotated[
@@ -31,7 +31,7 @@ class SessionChange(SessionView, kw_only=True):
 
 
 class SessionRemoved(Struct, kw_only=True):
-    """A session that another one has absorbed, or that was erased: there is none of this id any more."""
+    """A session that another one has absorbed, or that was erased: no session has this id any more."""
 
     change: ChangeKind
     id: str
@@ -44,7 +44,7 @@ class Said(Struct, kw_only=True):
 
 
 EVENTS: Final = (SessionChange, SessionRemoved, Said)
-"""What the data of an event may be."""
+"""The shapes of the data of events."""
 
 
 def view_of(change: Change) -> SessionChange | SessionRemoved:
@@ -77,5 +77,5 @@ def view_of(change: Change) -> SessionChange | SessionRemoved:
 
 
 def _state(row: Session) -> SessionState:
-    """That of the commit, whatever the time is."""
+    """The state at the commit, whatever time it is now."""
     return "open" if row.ended_at is None else "ended" if row.away_until is None else "away"

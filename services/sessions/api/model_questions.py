@@ -62,11 +62,11 @@ ORDER: Final = _choice("order", "By subscribers now, or by their peak in the per
 STEP: Final = _choice("step", "The steps of the curve.", "hour", "day")
 DROPS_BY: Final = _choice("by", "What ends are counted by; `by` is who ended them.", "code", "version", "edge", "by")
 REFUSALS_BY: Final = _choice("by", "What refusals are counted by.", "action", "code", "user")
-GOODBYES: Final = _choice("goodbyes", "Whether to count ends that the client wanted, too.", "no", "yes")
+GOODBYES: Final = _choice("goodbyes", "Whether to include ends that the client wanted.", "no", "yes")
 CODE: Final = Parameter("code", "Only ends with this close code.", {"type": "integer"}, number(0, 2**31 - 1))
 REFUSED_USER: Final = Parameter(
     "user",
-    "Count and list only refusals of this user; empty: of clients whose user is not known, or who are anonymous.",
+    "Count and list only refusals of this user; empty: of anonymous clients, and of those whose user is not known.",
     {"type": "string"},
     user_id,
 )
@@ -78,7 +78,7 @@ EDGES: Final = Paged("edges", EdgePlace)
 
 
 class ModelQuestions:
-    """Those that read models other than that of sessions answer."""
+    """The questions that read models other than `sessions` answer."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class ModelQuestions:
         """All of them."""
         no_session, no_user, no_channel = (
             "there is no session {id!r}",
-            "user {user!r} was never here, or is forgotten",
+            "user {user!r} is not known: it never connected, or its data was removed",
             "nobody ever subscribed to channel {channel!r}",
         )
         return (
@@ -120,7 +120,7 @@ class ModelQuestions:
             Question(
                 "users",
                 "/users",
-                "List users who were there in a period, those who came last first",
+                "List users who were connected in a period, latest arrival first",
                 (*PERIOD, LIMIT, USERS.cursor),
                 UsersView,
                 self._seen,

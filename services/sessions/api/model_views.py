@@ -1,4 +1,4 @@
-"""The answers about read models, made of the structs of `queries`, where those are no answers by themselves. Pure."""
+"""The answers about read models, for which the structs of `queries` are not enough by themselves. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TimelineEntry(Struct, kw_only=True):
 
 class TimelineView(Struct, kw_only=True):
     """A session with its connections, oldest first, and the facts about them in order; `truncated` if there are more.
-    Facts may be forgotten before the session is."""
+    Facts may be removed before the session is."""
 
     session: SessionLife
     connections: list[ConnectionLife]
@@ -56,7 +56,7 @@ class PresentView(Struct, kw_only=True):
 
 
 class UsersView(Struct, kw_only=True):
-    """Users who were there in the period, those who came last first; `more`: there are others, beyond the limit. `next`
+    """Users who were connected in the period, latest arrival first; `more`: there are others, beyond the limit. `next`
     is the cursor of the page that follows, null on the last one."""
 
     period: Period
@@ -77,7 +77,7 @@ class ChannelsView(Struct, kw_only=True):
 
 
 class CurveView(Struct, kw_only=True):
-    """A channel over a period: each hour or day of it, also those in which nothing changed."""
+    """A channel over a period: each hour or day of it, including those in which nothing changed."""
 
     channel: ChannelUse
     period: Period
@@ -86,9 +86,9 @@ class CurveView(Struct, kw_only=True):
 
 
 class RefusalsView(Struct, kw_only=True):
-    """Refusals in a period, counted, and the latest of them, exactly from `from` to `to`; `more`: there are others,
-    beyond the limit. `next` is the cursor of the page that follows, null on the last one; `counts` are of the whole
-    period on each."""
+    """Counts of refusals in a period, and the latest refusals, exactly from `from` to `to`; `more`: there are others,
+    beyond the limit. `next` is the cursor of the page that follows, null on the last one; on each page `counts` are of
+    the whole period."""
 
     counts: Refusals
     latest: list[RefusedClient]
@@ -97,20 +97,20 @@ class RefusalsView(Struct, kw_only=True):
 
 
 class EdgeView(Struct, kw_only=True):
-    """One run of an edge process. Moments that were not, or are not known, are null."""
+    """One run of an edge process. Moments that did not come, or are not known, are null."""
 
     instance: str
     edge: str
     state: EdgeState
     software: Annotated[str, Meta(description="The version of Fairlead that it ran, empty if it is not known.")]
-    first_at: Annotated[datetime, Meta(description="Its first fact.")]
-    last_at: Annotated[datetime, Meta(description="Its last one.")]
+    first_at: Annotated[datetime, Meta(description="The time of its first fact.")]
+    last_at: Annotated[datetime, Meta(description="The time of its last fact.")]
     started_at: datetime | None
     draining_at: datetime | None
     stopped_at: datetime | None
     lost_at: datetime | None
-    opened: Annotated[int, Meta(description="Its connections.")]
-    ended: Annotated[int, Meta(description="Those of them that ended.")]
+    opened: Annotated[int, Meta(description="How many connections it opened.")]
+    ended: Annotated[int, Meta(description="How many of them ended.")]
 
     @classmethod
     def of(cls, run: EdgeRun) -> EdgeView:
@@ -119,8 +119,8 @@ class EdgeView(Struct, kw_only=True):
 
 
 class EdgesView(Struct, kw_only=True):
-    """Runs of edges of which something is known in the period, latest begun first; `more`: there are others, beyond
-    the limit. `next` is the cursor of the page that follows, null on the last one."""
+    """Runs of edges of which something is known in the period, latest start first; `more`: there are others, beyond the
+    limit. `next` is the cursor of the page that follows, null on the last one."""
 
     period: Period
     edges: list[EdgeView]
@@ -129,7 +129,7 @@ class EdgesView(Struct, kw_only=True):
 
 
 def by_day(hours: list[ChannelHour]) -> list[ChannelHour]:
-    """A curve by day (in UTC) of one by hour."""
+    """Turns a curve by hour into one by day (in UTC)."""
     days: dict[datetime, ChannelHour] = {}
     for hour in hours:
         at = floor(hour.at, DAY_S)

@@ -21,13 +21,13 @@ _ERRORS: Final = {
     "403": "The scope of the API key is neither `read` nor `all`.",
     "409": "`after_position` is of another session log than the rows.",
     "500": "The sessions service failed to answer; its log says why.",
-    "503": "PostgreSQL is unavailable or too slow for these filters, or the rows have not come to `after_position`.",
+    "503": "PostgreSQL is unavailable or too slow for these filters, or the rows have not reached `after_position`.",
 }
 _UNCHANGED: Final = {"304": {"description": "The answer is the one whose ETag was sent as If-None-Match."}}
 
 
 class Other(NamedTuple):
-    """A call whose answer is no JSON, but may have `shapes` in it."""
+    """A call whose answer is not JSON, but may contain `shapes`."""
 
     path: str
     name: str
@@ -56,15 +56,15 @@ def describe(questions: Sequence[Question], others: Sequence[Other] = ()) -> dic
         for question in questions
     }
     for other in others:
-        said = {**_ERRORS, "429": "As many as may run at a time are running."}
+        said = {**_ERRORS, "429": "The most that may run at a time are running."}
         errors = {code: {"description": text, "content": json_content(failure)} for code, text in sorted(said.items())}
         described = operation(other.summary, other.name, [_parameter(each) for each in other.parameters], {}, errors)
         described["responses"]["200"]["content"] = other.content
         paths[other.path] = {"get": described}
     return document(
         "Fairlead sessions",
-        "Who is and was connected. Times are in UTC; the newest comes first. Every answer has the header "
-        "`Fairlead-Position`, how far the session log is in it, and an `ETag`.",
+        "Who is and was connected. Times are in UTC; the newest comes first. Every answer has an `ETag`, and the "
+        "header `Fairlead-Position`: the answer includes the session log up to there.",
         "http_api.key, or one of http_api.keys; also taken as `Authorization: apikey <key>`.",
         paths,
         {

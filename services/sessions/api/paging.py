@@ -1,7 +1,7 @@
 """Pages of a list, and the cursors that lead from one to the next. Pure.
 
-A cursor is the place where its page ended, with the name of the list and a digest of the filters: no other list takes
-it, nor this one with other filters, as the answer would begin somewhere in the middle.
+A cursor is the place where its page ended, with the name of the list and a digest of the filters: no other list accepts
+it, nor does this list with other filters, as the answer would begin somewhere in the middle.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ OF_OTHER_FILTERS: Final = (
 
 
 class _Cursor(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """As it is written: the name of the list, the digest of the filters, the place."""
+    """A cursor as it is encoded: the name of the list, the digest of the filters, the place."""
 
     of: str
     filters: str
@@ -33,7 +33,7 @@ class _Cursor(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
 
 
 class Asked(NamedTuple):
-    """A cursor that was read. Whether its filters are those of the question, all values together tell."""
+    """A cursor that was read. Only all values together tell whether its filters are those of the question."""
 
     filters: str
     place: AnyPlace
@@ -44,9 +44,9 @@ _decode: Final = msgspec.json.Decoder(_Cursor).decode
 
 
 class Paged(Generic[_P]):
-    """The list `name`, whose places have this shape. `filters` name the parameters that say what is in it. A period or
-    moment that is the present by default is none of them: who names it from the second page on, as the first answer
-    told it, goes on with the same list."""
+    """The list `name`, whose places have this shape. `filters` are the parameters that say what is in it. A period or
+    moment whose default is the present is not among them: a caller who names it from the second page on, as the first
+    answer gave it, goes on with the same list."""
 
     def __init__(self, name: str, shape: type[_P], filters: Sequence[Parameter] = (), described: str = "") -> None:
         self._name = name

@@ -32,7 +32,7 @@ class BadParameter(Exception):
 
 
 class Parameter(NamedTuple):
-    """`read` makes its value from text, and raises ValueError with what is expected instead."""
+    """`read` makes the value from text, and raises ValueError with what is expected instead."""
 
     name: str
     description: str
@@ -60,13 +60,13 @@ def read_all(given: Iterable[tuple[str, str]], known: Sequence[Parameter]) -> Va
         except ValueError as error:
             raise BadParameter(name, str(error)) from None
     for parameter in known:
-        if parameter.in_path and parameter.name not in values:  # over NATS nothing has to be there
+        if parameter.in_path and parameter.name not in values:  # over NATS it may be missing
             raise BadParameter(parameter.name, "expected a value")
     return values
 
 
 def written(value: Any) -> str:
-    """A parameter that is given in JSON, as it is written in a URL. Raises ValueError."""
+    """A parameter from JSON, as it would be in a URL. Raises ValueError."""
     if isinstance(value, str):
         return value
     if isinstance(value, int) and not isinstance(value, bool):
@@ -84,7 +84,7 @@ def _is_unicode(value: str) -> bool:
 
 
 def valid_text(value: str) -> str:
-    """Text that PostgreSQL takes."""
+    """Text that PostgreSQL accepts."""
     if len(value) > MAX_VALUE or "\0" in value or not _is_unicode(value):
         raise ValueError(f"expected valid text of at most {MAX_VALUE} characters")
     return value
@@ -108,14 +108,14 @@ def user_id(value: str) -> str:
 
 
 def somebody(value: str) -> str:
-    """The id of a user. Anonymous clients are nobody in particular."""
+    """The id of a user, not "", which stands for all anonymous clients."""
     if not value:
         raise ValueError("expected a user id; anonymous clients are not told apart: /who?user= lists their sessions")
     return user_id(value)
 
 
 def some_text(value: str) -> str:
-    """Text of at least a character."""
+    """Text of at least one character."""
     if not value:
         raise ValueError("expected at least one character")
     return stored_text(value)
@@ -200,15 +200,18 @@ LIMIT: Final = Parameter(
     number(1, MAX_LIMIT),
 )
 
-FROM: Final = Parameter("from", "Only what happened at this time or later; of sessions: opened.", _TIME, moment)
-TO: Final = Parameter("to", "Only what happened before this time; of sessions: opened.", _TIME, moment)
+FROM: Final = Parameter("from", "Only what happened, or sessions opened, at this time or later.", _TIME, moment)
+TO: Final = Parameter("to", "Only what happened, or sessions opened, before this time.", _TIME, moment)
 AT: Final = Parameter("at", "Only sessions that were connected at this time.", _TIME, moment)
-USER: Final = Parameter("user", "Only of this user; empty for anonymous clients.", _TEXT, user_id)
+USER: Final = Parameter("user", "Only sessions of this user; empty for anonymous clients.", _TEXT, user_id)
 CHANNEL: Final = Parameter(
     "channel", "Only sessions that were subscribed to this channel; with `at`: at that time.", _TEXT, stored_text
 )
 EDGE: Final = Parameter(
-    "edge", "Only on the edge of this name, now or at last; with `at`: at that time.", _TEXT, stored_label
+    "edge",
+    "Only sessions whose current or last connection is on the edge of this name; with `at`: that of that time.",
+    _TEXT,
+    stored_label,
 )
 END_CODE: Final = Parameter(
     "end_code",

@@ -1,4 +1,4 @@
-"""How far the rows have come in the log, and which answers are still true."""
+"""How far the rows have come in the log, and whether earlier answers still hold."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from services.sessions.store import ORIGIN, Position
 
 _PAUSES_S: Final = (0.02, 0.25)
 
-# A session that is away is over when its time has passed: the clock changes answers too, and only at such times. The
-# row of the position is written by every transaction that changes rows, also by those that do not move the position.
+# A session that is away ends when its time has passed: the clock changes answers too, but only at such times. The row
+# of the position is written by every transaction that changes rows, even if the position does not move.
 _STATE: Final = """
 SELECT epoch, sequence, xmin::text AS writer,
     (SELECT max(away_until) FROM sessions WHERE away_until <= now())::text AS ended,
@@ -22,7 +22,7 @@ FROM projections WHERE name = $1"""
 
 
 class Standing(NamedTuple):
-    """The position of the rows, and a mark that changes whenever an answer may."""
+    """The position of the rows, and a mark that changes whenever an answer may change."""
 
     position: Position
     mark: str
@@ -33,7 +33,7 @@ class Standing(NamedTuple):
         return wanted == ORIGIN or (epoch == wanted.epoch and sequence >= wanted.sequence)
 
     def is_of_another_log(self, wanted: Position) -> bool:
-        """Whether the position is of a log that the rows are not made of, so that they will never come to it."""
+        """Whether the position belongs to another log than the rows, so that they will never reach it."""
         return wanted != ORIGIN and self.position.epoch not in ("", wanted.epoch)
 
 
@@ -52,8 +52,8 @@ class PositionReader:
         return Standing(Position(row["epoch"], row["sequence"]), f"{row['writer']} {row['ended']} {row['hour']}")
 
     async def reaches(self, wanted: Position, within_s: float) -> Standing:
-        """Where the rows stand once they have all up to `wanted`, or after `within_s` seconds, or at once if they will
-        never have it."""
+        """Where the rows stand once they have reached `wanted`, or after `within_s` seconds, or at once if they never
+        will."""
         loop = asyncio.get_running_loop()
         deadline, pause = loop.time() + within_s, _PAUSES_S[0]
         while True:

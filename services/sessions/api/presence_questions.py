@@ -1,4 +1,4 @@
-"""The questions about who was there and why they left: those that the command line answers as `who` and `why`."""
+"""The questions about who was connected, and why connections ended: `who` and `why` at the command line."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _narrower(values: Values) -> str:
 
 
 class PresenceQuestions:
-    """Those about a moment, and about the ends of a user's connections."""
+    """The questions about a moment, and about the ends of a user's connections."""
 
     def __init__(self, presence: Presence, counts: PresenceCounts, stories: UserStories) -> None:
         self._presence = presence
@@ -78,11 +78,11 @@ class PresenceQuestions:
             Question(
                 "why",
                 "/users/{user:text}/why",
-                "Get the ends of a user's connections: why, what came then, and what was missed; and what was refused",
+                "Get the ends of a user's connections: why, what followed, what was missed; and the user's refusals",
                 (SOMEBODY, FROM, TO, LIMIT),
                 UserStory,
                 self._why,
-                "user {user!r} was never here, or is forgotten",
+                "user {user!r} is not known: it never connected, or its data was removed",
                 period=timedelta(days=1),
             ),
         )

@@ -1,4 +1,4 @@
-"""What can be asked, whichever way: each question's parameters, its answer, and who finds it."""
+"""The questions of the read API, over HTTP and NATS: the parameters of each, its answer, and what finds it."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def _shorter(values: Values) -> str:
 
 
 class Question(NamedTuple):
-    """`name` is what OpenAPI and NATS call it, `path` where HTTP has it, `view` the shape of the answer.
+    """`name` is its name in OpenAPI and over NATS, `path` its path over HTTP, `view` the shape of the answer.
 
-    `answer` returns None if there is no such thing, which `missing` says with the parameters in it. `narrower` says
-    what to change when it takes too long. With `period` it is about a period, by default the latest one of this length;
-    with `of_a_moment` about `at`, by default the present.
+    `answer` returns None if what is asked for does not exist; `missing` is then the message, with places for
+    parameters. `narrower` says what to change when the question takes too long. With `period` it is about a period, by
+    default the latest one of this length; with `of_a_moment` about `at`, by default the present.
     """
 
     name: str
@@ -60,7 +60,7 @@ USER_SESSIONS: Final = Paged("user_sessions", Place, FILTERS)
 
 
 class SessionQuestions:
-    """Those about sessions."""
+    """The questions about sessions."""
 
     def __init__(self, reader: SessionsReader, counts: SessionCounts) -> None:
         self._reader = reader
@@ -82,7 +82,7 @@ class SessionQuestions:
             Question(
                 "session_counts",
                 "/sessions/counts",
-                "Count sessions, by interval and by what filters are about",
+                "Count sessions, by interval and by any property that filters use",
                 (GROUP, INTERVAL, *FILTERS),
                 CountsView,
                 self._counted,

@@ -1,4 +1,4 @@
-"""Sessions, in PostgreSQL, as the API returns them."""
+"""Reads sessions from PostgreSQL, as the API returns them."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ MAX_PARTS: Final = 1000
 """Connections, and subscriptions, in one answer."""
 
 STATEMENT_S: Final = 3.0
-"""How long a statement may take. With the right filters none takes a tenth of a second."""
+"""How long a statement may take. With the right filters, all take less than a tenth of a second."""
 
 # A session that was absorbed by another is still found by its id, which is also the id of one of the connections.
 _FIND: Final = f"""
 SELECT {COLUMNS} FROM sessions WHERE id = COALESCE((SELECT session_id FROM connections WHERE id = $1 LIMIT 1), $1)"""
 
-# In the partitions of the session's own time, and of a day before it, as clocks of edges may differ.
+# Reads the partitions of the session's own time, and of the day before it, as clocks of edges may differ.
 _CONNECTIONS: Final = """
 SELECT id, edge, instance, client_version, address, opened_at, closed_at, close_code, close_reason, close_by
 FROM connections
 WHERE session_id = $1 AND opened_at >= $3::timestamptz - '24:00:00'::interval
 ORDER BY opened_at DESC, id DESC LIMIT $2"""
 
-# A subscription without an end of its own ended with its connection. They are looked up connection by connection: a
-# join would be one with all subscriptions that there are, where PostgreSQL guesses wrong (ten million: 3 s). Of very
-# many of a connection those are read that ended last, or have not ended: the index has them in this order.
+# A subscription without an end of its own ended with its connection. Subscriptions are looked up connection by
+# connection: PostgreSQL guesses wrong, and would join with all stored subscriptions (ten million: 3 s). If a connection
+# has very many, those are read that have not ended, or ended last: the index has them in this order.
 _SUBSCRIPTIONS: Final = f"""
 SELECT s.connection, s.channel, s.since, COALESCE(s.until, c.closed_at) AS until, s.recovered
 FROM (
@@ -58,7 +58,7 @@ class TooSlow(Exception):
 
 
 class ReadPool(Pool):
-    """Connections for questions, whose statements may take `statement_s` seconds each: none holds one for long."""
+    """Connections for questions. Each statement may take `statement_s` seconds, so none holds a connection for long."""
 
     def __init__(self, url: str, size: int, statement_s: float = STATEMENT_S) -> None:
         super().__init__(url, size, for_reading=True)
@@ -66,16 +66,16 @@ class ReadPool(Pool):
 
     @asynccontextmanager
     async def database(self) -> AsyncIterator[Database]:
-        """A transaction that only reads, of one moment, whose statements are planned for their values. Raises
-        `TooSlow`, and `StoreAway`."""
-        # The filters decide on the index: a plan for any values would be a plan for none.
+        """A read-only transaction with one snapshot, whose statements are planned for their values. Raises `TooSlow`,
+        and `StoreAway`."""
+        # The filters decide which index is right: a plan for any values would suit none.
         async with self._reading(PLANNED_FOR_VALUES) as database:
             yield database
 
     @asynccontextmanager
     async def by_name(self) -> AsyncIterator[Database]:
-        """The same for statements that look up one thing by its id, each planned once for a connection: to plan for all
-        partitions takes longer than to look into them."""
+        """The same for statements that look up one thing by its id. Each is planned once for a connection, as planning
+        for all partitions takes longer than looking into them."""
         async with self._reading(PLANNED_ONCE) as database:
             yield database
 
@@ -137,7 +137,8 @@ class SessionsReader:
 
 
 def _beginnings(filters: Filters, after: Place | None) -> Sequence[datetime | None]:
-    """From when on sessions are looked for, one moment after the other: of those of a moment a page may be near it."""
+    """From when on to look for sessions, one attempt after the other: the sessions of a moment may fill a page from the
+    time shortly before it."""
     if filters.at is None or filters.user is not None:
         return (filters.since,)
     latest = filters.at if after is None else min(filters.at, after.at)

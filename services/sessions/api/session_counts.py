@@ -1,4 +1,4 @@
-"""Counts of sessions: of the table that counts openings where it answers, otherwise of the sessions."""
+"""Counts of sessions: from the counts of openings where these suffice, otherwise from the sessions."""
 
 from __future__ import annotations
 

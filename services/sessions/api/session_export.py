@@ -1,4 +1,4 @@
-"""Reads sessions by a cursor on the server: any number of them, in bounded memory, as they are at one moment."""
+"""Reads sessions with a server-side cursor: any number of them, in bounded memory, as they are at one moment."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ PORTION_S: Final = 30.0
 """How long a portion may take. The first one may have to sort."""
 
 MAX_EXPORT_S: Final = 900.0
-"""How long an export may take: as long as it reads, PostgreSQL removes no row that has changed since."""
+"""How long an export may take: as long as it reads, PostgreSQL cannot remove row versions that are replaced
+meanwhile."""
 
 
 class SessionsExport:
-    """Reads sessions for exports, each over a connection of `pool` of its own, each statement within `PORTION_S`."""
+    """Reads sessions for exports, each export over its own connection of `pool`, each statement within `PORTION_S`."""
 
     def __init__(self, pool: ReadPool) -> None:
         self._pool = pool

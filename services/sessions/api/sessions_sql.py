@@ -1,8 +1,8 @@
 """The SQL that finds sessions. Pure: texts of conditions, and the values that are bound to them.
 
-Rows come in one order, newest first, which all indexes of the table have in themselves (`tables.SessionRow`): a filter
-by equality walks its index, and stops after a page. Where no index has the order, the rows are found in *branches*,
-each by an index that has it, and merged.
+Rows come in one order, newest first, which all indexes of the table include (`tables.SessionRow`): a filter by equality
+walks its index, and stops after a page. Where no index has the order, the rows are found in *branches*, each by an
+index that has it, and merged.
 """
 
 from __future__ import annotations
@@ -44,10 +44,13 @@ SELECT name FROM found WHERE name IS NOT NULL LIMIT {MAX_NAMES + 1}"""
 
 
 class Found(NamedTuple):
-    """What is known before the search: after when the channel's subscriptions are looked up, with the sessions that
-    were opened after it, None if they are not; the names of clients if they are few, which are needed for a version
-    without a name only; and among how many of the newest sessions those who are away are looked for, None if all who
-    are away are read."""
+    """What is known before the search.
+
+    `channel_since`: subscriptions of the channel, and sessions, from after this moment are looked up; None: the channel
+    is checked for each session. `client_names`: the names of all clients if they are few, needed only for a version
+    without a name. `newest`: sessions that are away are looked for among this many of the newest sessions; None: all
+    that are away are read.
+    """
 
     channel_since: datetime | None = None
     client_names: Sequence[str] = ()
@@ -65,7 +68,7 @@ class Query(NamedTuple):
 
 
 class Bound:
-    """Values that become parameters of a statement."""
+    """Collects values that become parameters of a statement."""
 
     def __init__(self) -> None:
         self.values: list[Any] = []
@@ -99,8 +102,8 @@ def select(
         source = f"SELECT * FROM sessions WHERE {_all(period)} {_ORDER} LIMIT {int(found.newest)}"
         return Query(f"SELECT {columns} FROM ({source}) AS s WHERE {_all(conditions)} {_ORDER} {end}", bound.values)
     if filters.state == "away" and not filters.of_few:
-        # They are found by their time, and sorted as they are read: PostgreSQL must not choose to look for them among
-        # all sessions, nor keep them all.
+        # These are found by `away_until`, and sorted afterwards: PostgreSQL must not choose to look for them among all
+        # sessions, nor keep all of them.
         source = f"SELECT * FROM sessions s WHERE {_all(conditions)} OFFSET 0"
         return Query(f"SELECT {columns} FROM ({source}) AS away {_ORDER} {end}", bound.values)
     branches = _branches(filters, found, bound)
@@ -115,8 +118,8 @@ def select(
 
 
 def in_channel(filters: Filters, since: datetime, after: Place | None = None) -> Query:
-    """Finds those who were in the filters' channel at their moment, and subscribed and began after `since`, as
-    `channel_presence_postgres.newest_in_channel` reads them."""
+    """Finds the sessions that were in the filters' channel at their moment, and that subscribed and began after
+    `since`, as `channel_presence_postgres.newest_in_channel` reads them."""
     bound = Bound()
     conditions = _period(filters, bound, after) + _conditions(filters, bound)
     present = _present_in_channel(filters, since, bound, "s.*, c.since")
@@ -125,7 +128,7 @@ def in_channel(filters: Filters, since: datetime, after: Place | None = None) ->
 
 
 def where(filters: Filters, bound: Bound) -> str:
-    """The conditions alone, of a question that counts."""
+    """Only the conditions, for a question that counts."""
     conditions = _period(filters, bound) + _conditions(filters, bound)
     if filters.channel is not None and filters.at is not None:
         carried = f"(s.id, {_connection_then(filters, bound)})"
@@ -138,11 +141,11 @@ def where(filters: Filters, bound: Bound) -> str:
 
 
 def of_channels(filters: Filters, bound: Bound) -> str:
-    """Joins the sessions `s` with their subscriptions `u`: those that they had at the filters' moment by the connection
-    that carried them, without a moment all.
+    """Joins the sessions `s` with their subscriptions `u`: those at the filters' moment, of the connection that carried
+    the session then; without a moment all.
 
     Few of the period's sessions were there at a moment: their connections are looked up one by one. PostgreSQL does not
-    know how few they are, and might read every connection that there is.
+    know how few they are, and might read all connections.
     """
     if filters.at is None:
         since = _a_day_before(filters, bound)
@@ -166,7 +169,7 @@ def _all(conditions: Sequence[str]) -> str:
 
 
 def _period(filters: Filters, bound: Bound, after: Place | None = None) -> list[str]:
-    """Those of the period, and of the place after which a page begins."""
+    """The conditions for the period, and for the place after which a page begins."""
     found = []
     if filters.since is not None:
         found.append(f"opened_at >= {bound(filters.since)}")
@@ -179,7 +182,7 @@ def _period(filters: Filters, bound: Bound, after: Place | None = None) -> list[
 
 
 def _conditions(filters: Filters, bound: Bound) -> list[str]:
-    """All but those of the period."""
+    """All conditions except those for the period."""
     found = []
     for column, value in (
         ("user_id", filters.user),
@@ -203,7 +206,7 @@ def _conditions(filters: Filters, bound: Bound) -> list[str]:
 
 
 def _branches(filters: Filters, found: Found, bound: Bound) -> list[str]:
-    """Conditions, each of an index, that together hold for every session and no two for the same."""
+    """Conditions, each served by an index: for every session exactly one of them holds."""
     if filters.of_few:
         return ["true"]
     if filters.at is not None:
@@ -221,8 +224,8 @@ def _branches(filters: Filters, found: Found, bound: Bound) -> list[str]:
 
 def _looked_up(filters: Filters, since: datetime, bound: Bound) -> str:
     """A WITH whose table `of_channel` has the sessions of the channel's subscriptions after `since`, each once. They
-    are looked up one by one: PostgreSQL guesses wrong how to join tables of millions. The session of a connection that
-    bears its name began with it."""
+    are looked up one by one: PostgreSQL guesses wrong how to join tables of millions. A session began with the
+    connection of the same id."""
     if filters.at is not None:
         return f"WITH of_channel AS MATERIALIZED ({_present_in_channel(filters, since, bound, 's.*')})"
     channel, after = bound(filters.channel), bound(since)
@@ -266,7 +269,7 @@ def _of_channel(filters: Filters, bound: Bound) -> str:
 
 
 def _a_day_before(filters: Filters, bound: Bound) -> Callable[[str], str]:
-    """A condition of times: not before the period but for a day, as clocks of edges may differ."""
+    """A condition for times: not earlier than a day before the period, as clocks of edges may differ."""
     if filters.since is None:
         return lambda column: ""
     begin = f"{bound(filters.since)}::timestamptz - '24:00:00'::interval"
@@ -279,14 +282,14 @@ def _connection_then(filters: Filters, bound: Bound) -> str:
 
 
 def _then(of_the_last: str, of_another: str, filters: Filters, bound: Bound) -> str:
-    """What the connection that carried the session `s` at the filters' moment has: the session has that of its last one
-    itself. Of connections that overlap before that, the one that was opened last carries it."""
+    """A value of the connection that carried the session `s` at the filters' moment: the session itself has that of its
+    last connection. Of earlier connections that overlap, the one that was opened last carries the session."""
     newest = f"SELECT {of_another} {_by_another(filters, bound)} ORDER BY c.opened_at DESC, c.id DESC LIMIT 1"
     return f"CASE WHEN {is_of_the_last(bound(filters.at))} THEN {of_the_last} ELSE ({newest}) END"
 
 
 def _carried(filters: Filters, bound: Bound) -> str:
-    """A session had a connection then, on the edge of the filters."""
+    """The condition that a session had a connection then, on the edge of the filters."""
     if filters.edge is None:
         of_the_last = is_of_the_last(bound(filters.at))
         return f"({of_the_last} OR EXISTS (SELECT {_by_another(filters, bound)} OFFSET 0))"
@@ -294,7 +297,7 @@ def _carried(filters: Filters, bound: Bound) -> str:
 
 
 def _by_another(filters: Filters, bound: Bound) -> str:
-    # In the partitions of the session's own time, and of a day before it, as clocks of edges may differ.
+    # Reads the partitions of the session's own time, and of the day before it, as clocks of edges may differ.
     return f"""FROM connections c WHERE {_open_at(filters, bound)} AND c.session_id = s.id
         AND c.opened_at >= s.opened_at - '24:00:00'::interval"""
 

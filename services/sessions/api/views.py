@@ -1,4 +1,4 @@
-"""The answers of the read API, as structs, from which also its OpenAPI description is made."""
+"""The answers of the read API, as structs. Its OpenAPI description is made from them, too."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 SessionState = Literal["open", "away", "ended"]
-"""Connected; disconnected, but the client may still continue it; over."""
+"""Connected; disconnected, but the client may still resume the session; ended."""
 
 
 class SessionView(Struct, kw_only=True):
@@ -30,9 +30,7 @@ class SessionView(Struct, kw_only=True):
     end_code: Annotated[int | None, Meta(description="The close code, 1006 if the connection was lost.")]
     end_reason: str
     end_by: Annotated[str, Meta(description="Who ended it: client, network, edge, drain, backend or loss.")]
-    address: Annotated[
-        str, Meta(description="Of its current or last connection, as the edge is configured to tell it.")
-    ]
+    address: Annotated[str, Meta(description="Of its current or last connection, as the edge's settings allow.")]
 
 
 class ConnectionView(Struct, kw_only=True):
@@ -76,7 +74,7 @@ class SessionsPage(Struct, kw_only=True):
 
 
 class Problem(Struct, kw_only=True):
-    """What was wrong. `parameter` is the invalid one, null if none is to blame."""
+    """What was wrong. `parameter` is the invalid parameter, null if none is to blame."""
 
     code: int
     message: str

@@ -69,7 +69,7 @@ async def test_channels_have_pages(api: httpx.AsyncClient) -> None:
 
 async def test_of_a_user_who_never_was_there_nothing_is_told(api: httpx.AsyncClient) -> None:
     answer = await api.get("/users/nobody/why")
-    assert answer.status_code == 404 and "user 'nobody' was never here" in answer.json()["error"]["message"]
+    assert answer.status_code == 404 and "user 'nobody' is not known" in answer.json()["error"]["message"]
     (end,) = (await api.get("/users/u2/why")).json()["ends"]
     assert (end["code"], end["back"]) == (1000, None)
 
