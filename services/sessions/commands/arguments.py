@@ -1,6 +1,7 @@
 """The arguments of the questions: read at each start, so this imports nothing large.
 
-`--since` and `--limit` that were not given are None, so that one can tell; `question.Question` has their defaults.
+`--since` and `--limit` are None if they were not given, so that a command can tell; `question.Question` has their
+defaults.
 """
 
 from __future__ import annotations
@@ -140,14 +141,14 @@ def _number(text: str, least: int, most: int) -> int:
 
 
 def _name(text: str) -> str:
-    """What channels, edges and sessions are called: never "", which a script's unset variable is."""
+    """The name of a channel, edge or session. It is never "", which may come from an unset variable of a script."""
     if not text:
         raise ArgumentTypeError("expected a name, not an empty one")
     return _unicode(text)
 
 
 def _user(text: str) -> str:
-    """Somebody's id. Anonymous clients are nobody in particular."""
+    """The id of a user, not "", which stands for all anonymous clients."""
     if not text:
         raise ArgumentTypeError('expected a user id; `who --user ""` lists anonymous clients, who are not told apart')
     return _unicode(text)

@@ -1,7 +1,7 @@
 """`python -m services.sessions who`, `why`, ...: asks PostgreSQL one question and prints the answer.
 
-Exits with 1 if PostgreSQL cannot answer or does not know whom or what was asked for, and with 2 for arguments that make
-no sense. An answer without rows is an answer.
+Exits with 1 if PostgreSQL cannot answer or does not know the subject of the question, and with 2 for arguments that
+make no sense. An answer without rows is an answer, too.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def run(settings: SessionsSettings, asked: Namespace) -> None:
         sys.exit(2)
     except (StoreAway, SchemaRefused, NotFound) as error:
         sys.exit(f"fairlead-sessions: {error}")
-    with suppress(AttributeError):  # a terminal of few letters shows others for what it lacks
+    with suppress(AttributeError):  # a terminal replaces letters that it cannot show
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr] # whatever stands in for it
 
     def show() -> bool:

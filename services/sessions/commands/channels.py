@@ -1,4 +1,4 @@
-"""`channels`: who has most subscribers, now or at their peaks; one channel by hour and by day."""
+"""`channels`: which channels have the most subscribers, now or at their peaks; one channel by hour and by day."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The present, for commands: what "now", "14:02" and "1h ago" count from."""
+"""The present, for commands: "now", "14:02" and "1h ago" are relative to it."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ BY: Final[dict[str, str]] = {
 
 
 def meaning(code: int, by: str = "") -> str:
-    """What a close, unsubscribe or error code means, as a part of a sentence."""
+    """What a close, unsubscribe or error code means, as a clause."""
     if (code, by) in _SPECIAL:
         return _SPECIAL[code, by]
     for known in (CLOSES, ERRORS, UNSUBSCRIBES):
@@ -103,11 +103,11 @@ def meaning(code: int, by: str = "") -> str:
 
 
 def end_in_words(code: int, by: str) -> str:
-    """What a close or unsubscribe code means, and who ended it if that does not say so."""
+    """What a close or unsubscribe code means, and who ended it unless the meaning says so."""
     what, who = meaning(code, by), ended_by(by)
     return what if not by or (code, by) in _SPECIAL or who in what else f"{what}, ended by {who}"
 
 
 def ended_by(by: str) -> str:
-    """Who ended it, in words; what is not known as it is."""
+    """Who ended it, in words; an unknown value is returned as it is."""
     return BY.get(by, by)

@@ -1,8 +1,8 @@
 """Moments and periods as people write them, in the local time zone: pure but for that zone.
 
 A moment is "now", "14:02", "14:02:30", "yesterday 14:02", "2026-11-28", "2026-11-28 14:02", ISO 8601 with or without a
-zone, or "10m ago", to the second. A time of day means the last such time: when it is 9:00, "14:02" is that of
-yesterday. Where a period begins, a duration alone means so long ago: "1h", "1h30m", "10 min", "2 days".
+zone, or "10m ago", to the second. A time of day means the latest one in the past: when it is 9:00, "14:02" is
+yesterday's. Where a period begins, a duration alone means that long ago: "1h", "1h30m", "10 min", "2 days".
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _EARLIEST: Final = 1970
 
 
 class BadMoment(ValueError):
-    """The text is not a moment, or not one that has come. The message says what was expected."""
+    """The text is not a moment, or a moment in the future. The message says what was expected."""
 
 
 def moment(text: str, now: datetime) -> datetime:
-    """The moment that `text` means, at `now`, in the local zone. Raises `BadMoment`."""
+    """The moment that `text` means when it is `now`, in the local zone. Raises `BadMoment`."""
     found = _moment(" ".join(text.split()).lower(), now)
     if found is None:
         raise BadMoment(f"expected a time such as {EXPECTED}, not {text!r}")
@@ -46,8 +46,9 @@ def moment(text: str, now: datetime) -> datetime:
 
 
 def of_presence(text: str, now: datetime) -> datetime:
-    """The moment of which it is asked who was there: the end of the second that `text` names, but not after `now`.
-    Tables show times to the second, and who came in one was there at its end. A fraction means what it says."""
+    """The moment for a question about who was there: the end of the second that `text` names, but not after `now`.
+    Tables show times to the second, and clients that came in a second were there at its end. A time with a fraction is
+    exact."""
     found = moment(text, now)
     return found if found.microsecond or _FRACTION.search(text) else min(found + REST_OF_SECOND, now)
 
@@ -99,7 +100,7 @@ def _time(text: str) -> time | None:
 
 
 def _duration(text: str) -> timedelta | None:
-    """A duration as settings take it, or with a unit in words. None if it is neither; a bare number is none."""
+    """A duration as settings take it, or with a unit in words. None if it is neither, as for a bare number."""
     parts = re.findall(r"[\d.]+|[a-z]+", text, re.ASCII)
     if not parts or "".join(parts) != text.replace(" ", "") or len(parts) % 2:
         return None

@@ -8,24 +8,25 @@ from typing import Final
 _BLOCKS: Final = " ▁▂▃▄▅▆▇█"
 _EIGHTHS: Final = 8
 _MARK_EVERY: Final = 12
-"""Columns from one mark of the lower edge to the next, at least, if each is a value."""
+"""Columns between two marks below the plot, at least, if each column is a value."""
 _BETWEEN_WORDS: Final = 3
 """Spaces between two marks of several words, such as "28 Nov 14:00"."""
 _BEFORE_END: Final = 2
-"""Spaces between one of these and the mark of the end."""
+"""Spaces between such a mark and the mark of the end."""
 
 
 def condensed(values: Sequence[int], columns: int, join: Callable[[Sequence[int]], int]) -> tuple[list[int], int]:
-    """At most `columns` values, each of which stands for as many of `values` as the second result says, joined."""
+    """At most `columns` values, and how many of `values` are joined in each of them."""
     size = max(1, -(-len(values) // max(1, columns)))
     return [join(values[start : start + size]) for start in range(0, len(values), size)], size
 
 
 def curve(values: Sequence[int], marks: Sequence[str], end: str = "", wide: int = 1, height: int = 5) -> list[str]:
-    """The lines of a plot, `wide` columns for each value; the greatest one reaches the top, and any but 0 is seen.
+    """The lines of a plot, `wide` columns for each value. The greatest value reaches the top; every value but 0 is
+    visible.
 
-    `marks` has a text for each value: some of them stand below. `end` stands where the last value ends. [] if there are
-    no values.
+    `marks` has a text for each value: some of them are printed below. `end` is printed where the last value ends. [] if
+    there are no values.
     """
     if not values:
         return []
@@ -43,7 +44,7 @@ def curve(values: Sequence[int], marks: Sequence[str], end: str = "", wide: int 
 
 
 def _marks(marks: Sequence[str], end: str, wide: int) -> str:
-    """As many of the texts as have room, each where its value begins; and `end` where the last one ends."""
+    """As many of the marks as there is room for, each where its value begins; and `end` where the last value ends."""
     line, last, edge = "", 0, len(marks) * wide
     gap = _BETWEEN_WORDS if any(" " in mark for mark in marks) else 1
     before_end = min(gap, _BEFORE_END) if end else 0

@@ -10,7 +10,7 @@ from services.sessions.queries.periods import Period
 
 
 class NotFound(Exception):
-    """Nothing is known of whom or what was asked for. The text says how to find others."""
+    """The subject of the question is unknown. The text says how to find others."""
 
 
 class BadQuestion(Exception):
@@ -25,8 +25,8 @@ class Question(NamedTuple):
 
     @property
     def period(self) -> Period:
-        """From `since` to `until`, which are by default so long before that, to the second, and now. Raises
-        `BadQuestion` if it is none."""
+        """From `since` to `until`. By default `until` is now, and `since` the default length before it, to the second.
+        Raises `BadQuestion` if the period is empty."""
         until: datetime = self.asked.until or self.now
         since: datetime = self.asked.since or (until - self.asked.default_period).replace(microsecond=0)
         if since >= until:
@@ -40,7 +40,7 @@ class Question(NamedTuple):
         return limit
 
     def takes_no(self, *options: str, where: str) -> None:
-        """Raises `BadQuestion` if one of these options was given, that would change nothing there."""
+        """Raises `BadQuestion` if one of these options was given, as it would change nothing here."""
         for option in options:
             if getattr(self.asked, option) is not None:
                 raise BadQuestion(f"expected no --{option} {where}")

@@ -1,4 +1,4 @@
-"""Why clients are refused, as an operator would say it: by what they wanted, and the code. Pure data."""
+"""Why clients are refused, in an operator's words: by what they wanted, and the code. Pure data."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from services.sessions.commands.meanings import ERRORS, meaning
 
 _CONNECT: Final = "connect"
 _OF_HTTP: Final = ("handshake", "emulate")
-"""What is refused with an HTTP status."""
+"""Actions that are refused with an HTTP status."""
 _OF_HOOKS: Final = range(codes.INTERNAL.code, 2000)
-"""Error codes, Fairlead's own and those that backends answer hooks with."""
+"""Error codes: Fairlead's own, and those with which backends answer hooks."""
 
 STATUSES: Final[dict[int, str]] = {
     400: "its HTTP request makes no sense: a bug in the client or in a proxy",
@@ -49,8 +49,8 @@ _BAD_REQUESTS: Final[dict[str, str]] = {
 
 
 def why_refused(code: int, action: str = "", reason: str = "") -> str:
-    """Why a client was refused with this code what it wanted; without `action`: whatever it wanted. What its `reason`
-    says is not said again."""
+    """Why a client was refused with this code; without `action`: whatever it wanted. Does not repeat what `reason`
+    says."""
     if not code:
         return "of more kinds than an edge tells apart"
     if action in _OF_HTTP:

@@ -1,6 +1,6 @@
 """How answers look: tables as wide as the terminal, times in the local zone, durations and counts as people say them.
 
-No text of a client reaches a terminal with control characters in it.
+Control characters in texts of clients never reach a terminal.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ ANONYMOUS: Final = "(anonymous)"
 """The user of clients without one."""
 
 _UNBOUND: Final = 10_000
-"""Columns where nobody looks: a file or a pipe gets whole lines."""
+"""Columns of output that is not a terminal: a file or a pipe gets whole lines."""
 _PLOT: Final = 100
-"""Columns of a plot there."""
+"""Columns of a plot in such output."""
 _WIDEST: Final = 6
-"""Columns of one value of a plot that has few."""
+"""Columns of one value, in a plot of few values."""
 
 _NARROW: Final = 20
-"""A column that is at most so wide is not broken."""
+"""A column of at most this width is not broken."""
 _LEAST: Final = 8
-"""What is left to each column that may be broken."""
+"""The least width of a column that may be broken."""
 
 
 class Counted(Protocol):
-    """Whatever has a count."""
+    """Anything that has a count."""
 
     @property
     def count(self) -> int: ...
 
 
 class Screen:
-    """Prints one answer at `now`. A terminal is as wide as it is; NO_COLOR leaves it without bold text."""
+    """Prints one answer at `now`, as wide as the terminal; NO_COLOR switches bold text off."""
 
     def __init__(self, now: datetime) -> None:
         self.now = now.astimezone()
@@ -62,7 +62,7 @@ class Screen:
         self._plot_width = min(self._console.width, 200) if terminal else _PLOT
 
     def say(self, sentence: str = "") -> None:
-        """Prints a sentence. What a client chose in it must be `printable`."""
+        """Prints a sentence. Texts of clients in it must be `printable`."""
         self._console.print(Text(sentence))
 
     def heading(self, text: str) -> None:
@@ -70,7 +70,8 @@ class Screen:
         self._console.print(Text(text, style=self._bold))
 
     def block(self, heading: str, sentences: Sequence[str]) -> None:
-        """Prints a heading, and indented what belongs to it. What has no room in its line goes on indented, too."""
+        """Prints a heading, and below it, indented, the sentences that belong to it. Lines that are too long go on
+        indented, too."""
         room = max(1, self._console.width - INDENT)
         head, *more = [heading] if cell_len(heading) <= self._console.width else self._lines(heading, room)
         self.heading(head)
@@ -93,12 +94,12 @@ class Screen:
         below: int | None = None,
         together: Sequence[int] = (),
     ) -> bool:
-        """Prints rows; the columns at the places `numbers` are numbers. Cells may hold any text. A column that is
-        empty in each row is left out, but of the columns `together` all or none.
+        """Prints rows; the columns at the places `numbers` are numbers. Cells may hold any text. A column that is empty
+        in each row is left out; of the columns `together`, all are left out or none.
 
-        Where there is no room, the columns `ids` are cut to what tells them apart, and the column `below` stands below
-        each row. Where narrow columns would be broken nevertheless, cells stand below each other. Returns whether ids
-        were cut.
+        If there is no room, ids in the columns `ids` are cut to what tells them apart, and the column `below` is
+        printed below each row. If narrow columns would be broken nevertheless, cells are printed below each other.
+        Returns whether ids were cut.
         """
         empty = {place for place in range(len(columns)) if rows and not any(row[place] for row in rows)}
         if not empty.issuperset(together):
@@ -139,8 +140,8 @@ class Screen:
             sys.stdout.write(line.rstrip() + "\n")
 
     def _whole(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> set[int]:
-        """The places of the columns that are not broken, so that what is in them can be read and copied: the narrow
-        ones, while there is room for the others."""
+        """The places of the columns that are not broken, so that their texts can be read and copied: the narrow ones,
+        as long as there is room for the others."""
         lengths = widths(columns, rows)
         room = self._console.width - len(columns) * GAP - _LEAST * len(columns)
         whole = set[int]()
@@ -156,11 +157,11 @@ class Screen:
         left = total - sum(one.count for one in shown)
         if len(shown) >= most and left > 0:
             self.say()
-            self.say(f"These are the {most} largest groups. {counted(left, what)} in others.")
+            self.say(f"These are the {most} largest groups. {counted(left, what)} in other groups.")
 
     def plot(self, points: Sequence[Point], step_s: int, what: str, peaks: bool = False) -> None:
-        """Prints an empty line, and a curve with its title: so many `what` a step. Steps that have no room of their own
-        are added up, or the greatest counts if they are `peaks`. One step is no curve."""
+        """Prints an empty line, and a curve of `what` per step, with its title. If there is no room for each step,
+        several are added up, or for `peaks` their greatest is taken. A single step is not a curve."""
         if len(points) < 2:
             return
         is_of_days = self.now - points[0].at.astimezone() >= timedelta(hours=24)
@@ -192,7 +193,7 @@ class Screen:
         return f"{self.day(at)} {of_day}"
 
     def exact(self, at: datetime) -> str:
-        """A moment as `moments.of_presence` reads it: a second alone is its end."""
+        """A moment in the form that `moments.of_presence` reads: without a fraction it is the end of the second."""
         is_end = at - at.replace(microsecond=0) == REST_OF_SECOND
         return self.time(at) + ("" if is_end else fraction(at) or ".0")
 
@@ -203,12 +204,12 @@ class Screen:
 
     @property
     def zone(self) -> str:
-        """What times are in, with the day that is not said: "28 Nov 2026, UTC"."""
+        """The zone of the times, and the day of those without one: "28 Nov 2026, UTC"."""
         return f"{self.now.day} {self.now:%b %Y}, {zone_of(self.now)}"
 
     def period(self, period: Period) -> str:
-        """The period in words, with its zone: to the minute, or as exactly as its bounds are. One that is rounded ends
-        after the present."""
+        """The period in words, with its zone: to the minute, or as exact as its bounds. A rounded period may end in the
+        future."""
         until = "now" if period.until > self.now - timedelta(seconds=1) else self._bound(period.until)
         return f"from {self._bound(period.since)} to {until} ({self.zone})"
 
@@ -273,7 +274,7 @@ def counted(count: int, one: str, many: str = "") -> str:
 
 
 def newest(count: int) -> str:
-    """Which of all these are: "the newest", "the 20 newest"."""
+    """How to call these rows: "the newest", "the 20 newest"."""
     return "the newest" if count == 1 else f"the {count:,} newest"
 
 
@@ -284,5 +285,5 @@ def share(part: int, whole: int) -> str:
 
 
 def client_of(name: str, version: str) -> str:
-    """A client's name and version in one: "js 5.8.0"; "?" if it told neither."""
+    """A client's name and version in one: "js 5.8.0"; "?" if it gave neither."""
     return " ".join(part for part in (name, version) if part) or "?"

@@ -1,5 +1,5 @@
-"""How a table fits a terminal: ids are cut to what tells them apart, the longest cell goes below its row, or each cell
-below the one before. Pure."""
+"""How a table fits a terminal: ids are cut to what tells them apart, the longest cell is printed below its row, or all
+cells below each other. Pure."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from rich.cells import cell_len, chop_cells
 GAP: Final = 2
 """Spaces between two columns."""
 INDENT: Final = 4
-"""Spaces before what stands below a row, or a heading."""
+"""Spaces before text below a row, or below a heading."""
 _SHORTEST: Final = 8
-"""What is left of an id, at the least."""
+"""The least that is left of an id."""
 
 Rows = Sequence[Sequence[str]]
 
 
 def widths(columns: Sequence[str], rows: Rows) -> list[int]:
-    """The cells of a terminal that each column needs."""
+    """The terminal cells that each column needs."""
     return [max(map(cell_len, cells)) for cells in zip(columns, *rows, strict=True)]
 
 
 def width(columns: Sequence[str], rows: Rows) -> int:
-    """The cells that the table needs."""
+    """The terminal cells that the table needs."""
     return sum(widths(columns, rows)) + GAP * (len(columns) - 1)
 
 
 def shortened(rows: Rows, places: Collection[int]) -> list[list[str]]:
-    """The rows with the ids in these columns cut to a beginning that tells those in a column apart."""
+    """The rows, with the ids in each of these columns cut to a beginning that tells them apart."""
     cut = {place: _length([row[place] for row in rows]) for place in places}
     return [[cell[: cut.get(place, len(cell))] for place, cell in enumerate(row)] for row in rows]
 
@@ -48,8 +48,8 @@ def without(cells: Sequence[str], place: int) -> list[str]:
 
 
 def stacked(columns: Sequence[str], rows: Rows, numbers: Collection[int], below: int, most: int) -> list[str]:
-    """The lines of a table of at most `most` cells, whose column at the place `below` stands below each row. The first
-    line is its head. [] if the others have no room beside each other."""
+    """The lines of a table of at most `most` terminal cells, with the column at the place `below` below each row. The
+    first line is the head. [] if there is no room for the other columns beside each other."""
     heads, beside = without(columns, below), [without(row, below) for row in rows]
     if width(heads, beside) > most:
         return []
@@ -63,8 +63,8 @@ def stacked(columns: Sequence[str], rows: Rows, numbers: Collection[int], below:
 
 
 def listed(columns: Sequence[str], rows: Rows, most: int) -> list[str]:
-    """The lines of rows whose cells stand below each other, each after the name of its column, with an empty line
-    between two rows. A cell without text is left out."""
+    """The lines of rows whose cells are below each other, each after the name of its column, with an empty line between
+    two rows. Empty cells are left out."""
     names = max(map(cell_len, columns), default=0) + GAP
     lines: list[str] = []
     for row in rows:
@@ -88,7 +88,7 @@ def _line(cells: Sequence[str], room: Sequence[int], right: Collection[int]) -> 
 
 
 def wrapped(text: str, most: int) -> Iterator[str]:
-    """The text in lines of at most `most` cells, broken between words; a word that is longer is cut."""
+    """The text in lines of at most `most` terminal cells, broken between words; a longer word is split."""
     line = ""
     for word in text.split():
         if line and cell_len(line) + 1 + cell_len(word) <= most:

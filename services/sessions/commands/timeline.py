@@ -1,4 +1,4 @@
-"""`timeline`: all facts of a session in order, a line each, with what follows from its connections."""
+"""`timeline`: all facts of a session in order, a line each, with lines derived from its connections."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _COLUMNS: Final = ("TIME", "EDGE", "CONNECTION", "WHAT", "DETAILS")
 
 
 class Line(NamedTuple):
-    """What happened at a moment. `rank` orders what happened at the same one: what is derived follows its cause."""
+    """What happened at a moment. `rank` orders lines of the same moment: a derived line follows its cause."""
 
     at: datetime
     rank: int
@@ -48,7 +48,7 @@ class Line(NamedTuple):
 
 
 async def ask(pool: Pool, question: Question) -> Timeline:
-    """The timeline, by a whole id or the beginning of one. Raises `NotFound`."""
+    """The timeline, found by a whole id or the beginning of one. Raises `NotFound`."""
     id_, timelines = question.asked.id, Timelines(pool)
     found = await timelines.of(id_)
     if found is None:
@@ -105,7 +105,7 @@ def _state(session: SessionLife, screen: Screen) -> str:
 
 
 def lines_of(answer: Timeline, screen: Screen) -> list[Line]:
-    """All lines, in order: facts as the log has them, and what follows from the connections."""
+    """All lines, in order: facts as the log has them, and lines derived from the connections."""
     lines = []
     for each in answer.facts:
         what, details = ("not known to this version", each.type) if each.event is None else _told(each.event, screen)
@@ -128,7 +128,7 @@ def _derived(connections: list[ConnectionLife]) -> Iterator[Line]:
 
 
 def _told(event: SessionEvent, screen: Screen) -> tuple[str, str]:
-    """What a fact says: its name, and the details."""
+    """A fact in words: its name, and the details."""
     match event:
         case Opened():
             client = client_of(event.client_name, event.client_version)
@@ -156,7 +156,7 @@ def _told(event: SessionEvent, screen: Screen) -> tuple[str, str]:
         case EdgeStarted() | EdgeDraining() | EdgeStopped() | EdgeLost() | EdgeFound():
             return "edge", type(event).__name__.removeprefix("Edge").lower()
         case Erased():
-            return "erased", "everything before about this user"
+            return "erased", "everything about this user up to then"
         case _:
             assert_never(event)
 

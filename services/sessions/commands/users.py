@@ -18,7 +18,7 @@ _DEVICES: Final = ("CLIENT", "SID", "FIRST SEEN", "LAST SEEN", "SESSIONS", "CONN
 
 
 class SeenUsers(Struct):
-    """The users who were there in a period, those who came last first; `more`: there were others, beyond the limit."""
+    """The users who were connected in a period, latest arrival first; `more`: there were others, beyond the limit."""
 
     period: Period
     users: list[SeenUser]
@@ -49,7 +49,7 @@ def show(answer: SeenUsers | KnownUser, question: Question, screen: Screen) -> N
         return
     least = "At least " if answer.more else ""
     number = counted(len(answer.users), "user")
-    screen.say(f"{least}{number} seen {screen.period(answer.period)}, those who came last first.")
+    screen.say(f"{least}{number} seen {screen.period(answer.period)}, latest arrival first.")
     screen.say()
     rows = [
         (

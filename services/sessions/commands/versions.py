@@ -1,4 +1,5 @@
-"""`versions`: which clients are here, how many of their connections were dropped, and what changed since a deploy."""
+"""`versions`: which client versions are connected, how many of their connections were dropped, and what changed since a
+deploy."""
 
 from __future__ import annotations
 
@@ -21,14 +22,14 @@ from services.sessions.queries.versions_postgres import VersionCounts, VersionQu
 _USED: Final = ("CLIENT", "SESSIONS NOW", "OPENED", "ENDED", "DROPPED", "DROP RATE")
 _CHANGED: Final = ("CLIENT", "SESSIONS NOW", "OPENED", "BEFORE", "DROPPED", "BEFORE", "DROP RATE", "BEFORE")
 _RATES: Final = (6, 7)
-"""Two columns that are compared. BEFORE would be read as another one's without its partner."""
+"""Two columns to compare. Without its partner, BEFORE would seem to belong to another column."""
 _WHAT: Final = "Sessions are those that are connected now; the other numbers count connections."
 _CODES: Final = ("WHAT", "CODE", "MEANING", "SINCE", "BEFORE")
 
 
 class CodeChange(Struct):
-    """How often connections were dropped with a code (`by` whom), or clients refused with it (`action`: what they
-    wanted), in the period and before."""
+    """How often connections were dropped with a code (`by`: by whom), or clients were refused with it (`action`: what
+    they wanted), in the period and before."""
 
     action: str
     code: int
@@ -38,7 +39,8 @@ class CodeChange(Struct):
 
 
 class VersionReport(Struct):
-    """The versions; and if a moment was asked about, what changed since then: `deploy` if it was one of edges."""
+    """The versions; and, if the question named a moment or a deploy, what changed since then. `deploy`: the deploy of
+    edges, if that was asked for."""
 
     versions: Versions
     compared: bool
@@ -62,8 +64,8 @@ async def ask(pool: Pool, question: Question) -> VersionReport:
             )
     if deploy is None and asked.before is None:
         return VersionReport(await VersionQueries(pool).ask(period), False, None, [])
-    # A minute is counted once. That of a deploy has the drains which belong to it: it is of the time since. A moment
-    # that the operator names gets nothing told that came before it.
+    # A minute is counted once. The minute of a deploy has the drains that belong to it, so it counts as since. For a
+    # moment that the operator names, nothing that came before it may count as since.
     since = floor(deploy.at, MINUTE_S) if deploy is not None else ceiling(asked.before, MINUTE_S)
     if since >= period.rounded(MINUTE_S).until:
         minute = "--until in a later minute than the moment to compare with"
@@ -146,7 +148,7 @@ def show(answer: VersionReport, question: Question, screen: Screen) -> None:
 
 
 def _of_the_minute(answer: VersionReport, question: Question, screen: Screen) -> str:
-    """Which of the two times has the minute in which the moment is that divides them; "" if it divides no minute."""
+    """Says on which side the minute of the dividing moment counts; "" if the moment is at the start of a minute."""
     at, begins = answer.deploy.at if answer.deploy else question.asked.before, answer.versions.period.since
     if at == begins:
         return ""

@@ -70,7 +70,7 @@ def _key(one: PresentCount) -> str:
     if one.user is not UNSET:
         return one.user or ANONYMOUS
     if one.address is not UNSET:
-        return one.address or "(not told)"
+        return one.address or "(not recorded)"
     if one.edge is not UNSET:
         return one.edge
     return client_of(one.client_name or "", one.client_version or "")

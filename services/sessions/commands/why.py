@@ -17,7 +17,7 @@ from services.sessions.queries.user_story_postgres import CatchUp, ConnectionEnd
 
 
 async def ask(pool: Pool, question: Question) -> UserStory:
-    """The user's story. Raises `NotFound` if the user never was here."""
+    """The user's story. Raises `NotFound` if the user is not known."""
     user: str = question.asked.user
     story = await UserStories(pool).why(user, question.period, question.limit)
     if not story.known:
@@ -47,8 +47,8 @@ def show(answer: UserStory, question: Question, screen: Screen) -> None:
     if answer.unnamed:
         screen.say()
         screen.say(
-            f"{counted(answer.unnamed, 'refusal')} without a name in this period may be of {user}, too: no edge told"
-            " whose they are."
+            f"{counted(answer.unnamed, 'refusal')} without a name in this period may concern {user}, too: the edges did"
+            " not know the user."
         )
 
 
@@ -76,7 +76,7 @@ def _client(end: ConnectionEnd) -> str:
 
 
 def _edge_then(end: ConnectionEnd, screen: Screen) -> str | None:
-    """What the edge was going through at that time, if it was anything."""
+    """What happened to the edge at that time, if anything did."""
     run = end.edge_run
     if run is None or run.state == "running":
         return None
@@ -87,7 +87,7 @@ def _edge_then(end: ConnectionEnd, screen: Screen) -> str | None:
 
 
 def _what_then(end: ConnectionEnd, screen: Screen) -> Iterator[str]:
-    """How the client came back, and what it had missed."""
+    """How the client came back, and what it missed."""
     back = end.back
     if back is not None:
         where = "the same edge" if back.edge == end.edge else f"another edge, {printable(back.edge)}"
@@ -137,5 +137,5 @@ def _of_refusal(one: RefusedClient, screen: Screen) -> list[str]:
     came = "".join(f", {printable(told)}" for told in (one.transport, one.user_agent, one.origin) if told)
     lines.append(f"By {printable(one.edge)} ({client}{whence}{came}).")
     if one.count > 1:
-        lines.append(f"{one.count:,} times: the edge did not write each of them.")
+        lines.append(f"{one.count:,} times: the edge wrote only their sum.")
     return lines

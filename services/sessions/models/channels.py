@@ -1,8 +1,9 @@
-"""The model `channels`: how many are subscribed to a channel, the most that were, and how often anybody subscribed.
+"""The model `channels`: how many connections are subscribed to a channel, the peak of that, and how often any
+subscribed.
 
-Somebody is subscribed while their connection is open: with it all its subscriptions end. That is when the edge closed
-it, also where it took a while to notice that the client was gone; or when the edge was heard last, if it was lost.
-Ends that are told late correct the peaks of the time since (`peaks`).
+All subscriptions of a connection end with it. It ends when the edge closed it, even if the edge took a while to notice
+that the client was gone; or when the edge was heard last, if the edge was lost. Ends that come late correct the peaks
+since (`peaks`).
 """
 
 from __future__ import annotations
@@ -16,26 +17,26 @@ from services.sessions.state import State
 
 
 def subscribed(state: State, connection: Connection, channel: str, at: int) -> None:
-    """Counts a subscription, and the subscriber if his connection is open still."""
+    """Counts a subscription, and a subscriber more if the connection is still open."""
     _change(state, channel, 1 if connection.closed_at is None else 0, at, 1)
 
 
 def unsubscribed(state: State, connection: Connection, channel: str, at: int) -> None:
-    """Counts a subscriber less, unless he is gone already."""
+    """Counts a subscriber less, unless the connection has closed already."""
     if connection.closed_at is None:
         _change(state, channel, -1, at)
 
 
 def closed(state: State, connection: Connection, at: int) -> None:
-    """An open connection closes, and is no longer in any channel. If that was before it subscribed, which happens where
-    its edge was lost, it was in the channel for no time."""
+    """An open connection closes, and leaves all its channels. If it closed before it subscribed, which happens if its
+    edge was lost, it was in the channel for no time."""
     for channel, subscription in state.subscriptions.of(connection.id).items():
         _change(state, channel, -1, max(at, subscription.since))
 
 
 def lost(state: State, connections: Iterable[Connection], at: int) -> None:
-    """Likewise, many close at once with their edge: those who leave a channel at the same moment are one change, as
-    each corrects all peaks since."""
+    """Likewise for the connections that close with their edge. Those that leave a channel at the same moment are one
+    change, as each change corrects all peaks since."""
     leaving: dict[tuple[int, str], int] = defaultdict(int)
     for connection in connections:
         for channel, subscription in state.subscriptions.of(connection.id).items():
@@ -45,14 +46,15 @@ def lost(state: State, connections: Iterable[Connection], at: int) -> None:
 
 
 def found(state: State, connections: Iterable[Connection], at: int) -> None:
-    """Connections that had closed with their edge were open all the time: likewise, one change of each channel."""
+    """Connections that had closed with their edge turn out to have been open all the time: likewise, one change for
+    each channel."""
     back = Counter(channel for connection in connections for channel in state.subscriptions.of(connection.id))
     for channel, many in sorted(back.items()):
         _change(state, channel, many, at)
 
 
 def _change(state: State, name: str, difference: int, at: int, subscriptions: int = 0) -> None:
-    """Counts `difference` subscribers more at `at`, and so many new subscriptions."""
+    """Counts `difference` more subscribers at `at`, and this number of new subscriptions."""
     row = state.channels.get(name)
     hour = at - at % HOUR_MS
     if row is None:
@@ -74,7 +76,7 @@ def _change(state: State, name: str, difference: int, at: int, subscriptions: in
     if steps:
         latest, peak = steps[-1]
         if at < latest - LATE_MS:
-            row.steps = ()  # too late, or a clock is wrong: until the next hour peaks are those in the order of the log
+            row.steps = ()  # too late, or a wrong clock: until the next hour, peaks follow the order of the log
         elif at < latest:
             _correct(state, row, now - before, at, subscriptions)
             return
@@ -86,13 +88,13 @@ def _change(state: State, name: str, difference: int, at: int, subscriptions: in
 
 
 def _correct(state: State, row: Channel, difference: int, at: int, subscriptions: int) -> None:
-    """So many more were there since `at`, before the latest step, than was known."""
+    """Since `at`, which is before the latest step, there were `difference` more subscribers than was known."""
     peaks = {hour.at: hour.peak for hour in hours(row.steps)}
     row.steps = corrected(row.steps, at, difference)
     row.peak_at, row.peak = highest(row.steps)
     since = hour_of(at)
     later = [hour for hour in hours(row.steps) if hour.at >= since]
-    if later[0].at > since:  # nothing was told of this hour, or it is no longer known what
+    if later[0].at > since:  # this hour has no steps, or they were forgotten
         level = later[0].first
         later.insert(0, Hour(since, level, max(level, level - difference)))
     ends = [hour.first for hour in later[1:]]
@@ -106,7 +108,8 @@ def _correct(state: State, row: Channel, difference: int, at: int, subscriptions
 
 
 def _count(state: State, name: str, hour: int, peak: int, last: int, subscriptions: int) -> None:
-    """There were at least `peak` in this hour, `last` at its end, and so many new subscriptions."""
+    """Notes that there were at least `peak` subscribers in this hour, `last` at its end, and this number of new
+    subscriptions."""
     key = name, hour
     row = state.channel_hours.get(key)
     if row is None:

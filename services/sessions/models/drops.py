@@ -7,7 +7,8 @@ from services.sessions.state import State
 
 
 def count(state: State, connection: Connection, client_name: str, difference: int = 1) -> None:
-    """Counts the end of a closed connection; with -1, takes it back: it has to be as it was when it was counted."""
+    """Counts the end of a closed connection; with -1, takes that back: the connection must be as it was when it was
+    counted."""
     at, code = connection.closed_at, connection.close_code
     if at is None or code is None:
         return
@@ -17,7 +18,7 @@ def count(state: State, connection: Connection, client_name: str, difference: in
 
 
 def settle(state: State) -> None:
-    """Adds what was counted by minute to the counts of all widths."""
+    """Adds the counts by minute to the counts of all widths."""
     for (minute, edge, code, by, client_name, version), count in state.minutes_of_drops.items():
         at = minute * MINUTE_MS
         for width in WIDTHS:

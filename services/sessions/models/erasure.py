@@ -1,6 +1,6 @@
-"""Erasure: what was told about a user is removed from all models, and what is told later of that time is not folded.
+"""Erasure: removes the facts about a user from all models. Later facts about the time before it are not folded.
 
-Counts without names stay as they are: how many connections ended with a code tells nothing of anybody.
+Counts without names stay as they are: how many connections ended with a code says nothing about anybody.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ def is_erased(state: State, user: str, at: int) -> bool:
 
 
 def erase(state: State, digest: str, at: int) -> None:
-    """Removes all that the log has told of the user so far: their sessions and all that belongs to these, their
-    devices, and their refusals, also those that only name their connection."""
+    """Removes everything that the log said about the user so far: their sessions with everything that belongs to them,
+    their devices, and their refusals, including those that name only the connection."""
     state.put_erasure(digest, at)
     known: dict[str, bool] = {"": False}
 

@@ -1,4 +1,4 @@
-"""The model `refusals`: who was refused what, and why; and counts of them, also of those that no edge wrote singly."""
+"""The model `refusals`: who was refused what, and why; and counts of refusals, including those that edges summed up."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from services.sessions.values import identity, label, name_of, text
 
 
 def refused(state: State, event: Refused, at: int, edge: str, instance: str) -> None:
-    """Adds a refusal, and counts those for which it stands."""
+    """Adds a refusal, and counts all that it stands for."""
     action, code = label(event.action), min(event.code, MAX_CODE)
     state.refusals.append(
         Refusal(

@@ -1,4 +1,4 @@
-"""The model `sessions`: sessions, their connections, and the subscriptions of these. It defines what a *session* is.
+"""The model `sessions`: sessions, with their connections and subscriptions. It defines what a *session* is.
 
 A session begins with a connection and outlives it. When a connection closes in a way after which clients reconnect
 (`proto.events.is_resumable`), its session is *away* for the resume window. The next connection of the same *lineage*
@@ -19,7 +19,7 @@ from services.sessions.values import identity, label, lineage_of, text
 
 
 def opened(state: State, event: Opened, name: str, at: int, edge: str, instance: str) -> tuple[Session, Connection]:
-    """Adds the connection `name`, which is new, and its session, unless it continues one that is there."""
+    """Adds the new connection `name`, and its session, unless it continues an existing one."""
     user, key, client = event.user, event.session_key, event.client_name
     version, address = label(event.client_version), text(event.address)
     lineage = lineage_of(user, key, client)
@@ -58,7 +58,7 @@ def closed(state: State, connection: Connection, at: int, code: int, reason: str
         state.set_end(session, at, None, code, reason, by)
         return None
     away_until = at + state.resume_window_ms
-    if session.away_until is None:  # otherwise the edge's own word only corrects the time
+    if session.away_until is None:  # otherwise the edge's own fact only corrects the time
         state.interrupted += 1
     state.set_end(session, at, away_until, code, reason, by)
     later = state.first_opened(session.lineage, at, away_until, other_than=session)
@@ -69,7 +69,7 @@ def closed(state: State, connection: Connection, at: int, code: int, reason: str
 
 
 def reopened(state: State, connection: Connection) -> None:
-    """Takes back that a connection ended with its edge."""
+    """Reopens a connection that had ended with its edge."""
     state.set_close(connection, None, None)
     session = state.sessions.get(connection.session_id)
     if session is None:
@@ -79,21 +79,21 @@ def reopened(state: State, connection: Connection) -> None:
 
 
 def subscribed(state: State, event: Subscribed, connection: Connection, channel: str, at: int) -> bool | None:
-    """Whether the connection is in the channel by it; False if it was there already, and only the row is new; None if
-    the fact is told again, and nothing changed."""
+    """Adds a subscription. True if the connection entered the channel; False if it was there already, and only the row
+    is new; None if the fact is a repetition, and nothing changed."""
     name, subscriptions = connection.id, state.subscriptions
     if subscriptions.is_known(name, channel, at):
         return None
     before = subscriptions.of(name).get(channel)
     if before is not None:
-        subscriptions.end(before, at)  # at the latest: when it ended was not told
+        subscriptions.end(before, at)  # at the latest: the log does not say when it ended
     subscriptions.begin(Subscription(name, channel, connection.opened_at, at, None, event.recovered))
     return before is None
 
 
 def unsubscribed(state: State, name: str, channel: str, at: int) -> bool:
-    """Whether the connection `name` was subscribed, so that a subscription of it ended. If not, the fact is told again,
-    or its subscription never was."""
+    """Ends a subscription of the connection `name`. False if there was none: the fact is a repetition, or the beginning
+    of the subscription is missing."""
     row = state.subscriptions.of(name).get(channel)
     if row is None:
         return False

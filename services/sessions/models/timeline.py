@@ -1,7 +1,7 @@
-"""The model `timeline`: what happened to a connection, as its edge told it.
+"""The model `timeline`: what happened to a connection, as its edge wrote it.
 
-A row has the facts of one batch, so that a fact costs no row of its own. That a session moved to another edge, was
-resumed, or lost its edge, is no fact of a connection: who reads a timeline sees it from the session's connections.
+A row has the facts of one batch, so that not every fact costs a row. A session's move to another edge, its resume, or
+the loss of its edge is not a fact of a connection: the reader of a timeline derives it from the session's connections.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """The model `users`: which devices a user has had, since when, with which versions, and how often. Anonymous clients
-are nobody's."""
+belong to no user."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from services.sessions.state import State
 
 
 def count(state: State, session: Session, version: str, at: int, sessions: int, connections: int) -> None:
-    """The user of a session was there at `at`, with this version: adds to the counts of his device."""
+    """Adds to the counts of a device: the user of the session was there at `at`, with this version."""
     user = session.user
     if not user:
         return
@@ -26,6 +26,6 @@ def count(state: State, session: Session, version: str, at: int, sessions: int, 
 
 
 def absorbed(state: State, later: Session, first: Connection | None) -> None:
-    """Takes back a session that turned out to continue another. `first` is its first connection."""
+    """Takes back the count of a session that turned out to continue another. `first` is its first connection."""
     version = later.client_version if first is None else first.client_version
     count(state, later, version, later.opened_at, -1, 0)

@@ -7,7 +7,7 @@ from services.sessions.state import State
 
 
 def opened(state: State, connection: Connection, client_name: str, resumed: bool, difference: int = 1) -> None:
-    """Counts a connection, which continues a session or does not; with -1, takes it back."""
+    """Counts a connection, by whether it continues a session; with -1, takes that back."""
     key = connection.opened_at // MINUTE_MS, connection.edge, client_name, connection.client_version, resumed
     minutes = state.minutes_of_openings
     minutes[key] = minutes.get(key, 0) + difference
@@ -20,7 +20,7 @@ def resumed_after_all(state: State, connection: Connection, client_name: str) ->
 
 
 def settle(state: State) -> None:
-    """Adds what was counted by minute to the counts of all widths."""
+    """Adds the counts by minute to the counts of all widths."""
     for (minute, edge, client_name, version, resumed), count in state.minutes_of_openings.items():
         at = minute * MINUTE_MS
         for width in WIDTHS:

@@ -202,7 +202,7 @@ def test_a_terminal_gets_bold_heads_unless_it_wants_no_color(monkeypatch, no_col
 def test_groups_that_a_table_leaves_out_are_counted(capsys):
     groups = [Point(NOW, 5), Point(NOW, 2)]
     Screen(NOW).rest(groups, 9, 2, "drop")
-    assert capsys.readouterr().out == "\nThese are the 2 largest groups. 2 drops in others.\n"
+    assert capsys.readouterr().out == "\nThese are the 2 largest groups. 2 drops in other groups.\n"
     Screen(NOW).rest(groups, 7, 2, "drop")
     Screen(NOW).rest(groups, 9, 3, "drop")
     assert not capsys.readouterr().out
