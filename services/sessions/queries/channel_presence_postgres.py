@@ -1,4 +1,4 @@
-"""Who was in a channel at a moment: its subscriptions are gone through from the newest on, until a page is full."""
+"""Who was in a channel at a moment: reads the channel's subscriptions from the newest on, until a page is full."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from services.sessions.queries.channel_subscriptions_postgres import MANY, befor
 from services.sessions.queries.reaches import EVER
 from services.sessions.statements import PLANNED_FOR_VALUES, PLANNED_ONCE
 
-# What is looked up one by one has the same plan for all values: to plan for all partitions takes longer than to read a
-# page. Such a plan knows no channel, expects few subscriptions of it, and would sort them all for the first.
+# Rows that are looked up one by one have the same plan for all values: planning for all partitions takes longer than
+# reading a page. Such a plan does not know the channel, expects few subscriptions of it, and would sort all of them
+# before the first row.
 _ONE_BY_ONE: Final = f"{PLANNED_ONCE}; SET LOCAL enable_sort = off"
 _AS_BEFORE: Final = f"{PLANNED_FOR_VALUES}; SET LOCAL enable_sort = on"
 
 _FEW: Final = 10
-"""More than are wanted at a time, as some who subscribed lately began long ago; and more still if many did."""
+"""Rows that are read beyond the wanted ones, as some sessions that subscribed lately began long ago; even more are read
+if many did."""
 
 _APART: Final = timedelta(seconds=10)
-"""Clocks of edges may be: a session may begin so much later than a subscription of it."""
+"""How far the clocks of edges may be apart: a session may begin this much later than a subscription of it."""
 
 
 async def newest_in_channel(
@@ -32,12 +34,12 @@ async def newest_in_channel(
     after: datetime = EVER,
     up_to: datetime | None = None,
 ) -> list[dict[str, Any]] | None:
-    """The newest `limit` sessions that were in the channel at this moment and began after another, newest first. A page
-    has those that began up to `up_to`.
+    """The newest `limit` sessions that were in the channel at the moment `at`, and began after the moment `after`,
+    newest first. A later page has sessions that began up to `up_to`.
 
-    `statement` finds those who subscribed, and began, after a moment: its rows have `opened_at`, `id` and `since`, by
-    which they come, the newest first. It has its values with it. It is read until no session that it would find then
-    can have begun after those that are found. None if the channel has too many subscriptions for that.
+    `statement` makes a statement, with its values, for the sessions that subscribed and began after a moment: its rows
+    have `opened_at`, `id` and `since`, and come by `since`, newest first. It is read until no further row can belong to
+    a session that began after the ones found. None if the channel has too many subscriptions for that.
     """
     await database.execute(_ONE_BY_ONE)
     beginning = max(await before_the_newest(database, channel, MANY, at), after)

@@ -11,21 +11,21 @@ _COLUMNS: Final = """c.id AS connection, c.edge, c.instance, c.client_version, c
 
 
 def present_in_channel(at: str, edge: str, channel: str, after: str, columns: str = _COLUMNS) -> str:
-    """Finds the sessions `s`, each with the connection `c` that carried it, that were in the channel at the time `at`,
-    on this edge (NULL: any), and were opened after `after`. All are SQL of values.
+    """Finds the sessions `s` that were in the channel at the time `at`, each with the connection `c` that carried it,
+    on this edge (NULL: any), and that were opened after `after`. All arguments are SQL expressions.
 
-    They are looked up one by one from the channel's index, which has the connections: PostgreSQL guesses wrong how to
-    join tables of millions. It has the ends of subscriptions, too: of a connection that was in the channel several
-    times, at most one is looked up. Most who subscribed more than an hour before are gone. Those who are not have
-    connections that lasted longer, which an index has, in the order of time as the subscriptions: few of its pages are
-    read, and nothing of the others.
+    Sessions are looked up one by one from the channel's index, which has the connections: PostgreSQL guesses wrong how
+    to join tables of millions. The index also has the ends of subscriptions: of a connection that was in the channel
+    several times, at most one subscription is looked up. Most clients that subscribed more than an hour before `at` are
+    gone. The others have connections that lasted longer than an hour; an index has these in the order of time, like the
+    subscriptions, so that few of its pages are read, and no rows of clients that are gone.
 
-    The session of a connection that bears its name began with it. Of connections that overlap the last one carries it:
-    the session knows which that is, and since when. Before that, it is the one that was opened last. An edge whose
-    clock is behind may have a connection of a session before its beginning.
+    A session began with the connection of the same id. If connections of a session overlap, its last one carries it:
+    the session's row names this connection, and since when it carries the session. Before that, the connection that was
+    opened last carries it. A connection on an edge whose clock is behind may seem older than its session.
 
-    Those come first who subscribed last, as `c.since` says. They are looked up one after the other: who reads a few has
-    the others left alone. That takes an `ORDER BY since DESC` around it.
+    Rows come by `c.since`, the latest subscription first, and are looked up one after the other: a reader that stops
+    after a few does not pay for the rest. This needs an `ORDER BY since DESC` around the statement.
     """
     hour_before = f"{at}::timestamptz - '01:00:00'::interval"
     since = f"{after}::timestamptz - '00:00:10'::interval"
@@ -75,4 +75,4 @@ ORDER BY c.since DESC)"""
 
 
 IN_CHANNEL: Final = present_in_channel("$1", "$2", "$3", "$4")
-"""With these parameters."""
+"""The same with the parameters $1 to $4."""

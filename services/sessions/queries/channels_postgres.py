@@ -17,12 +17,12 @@ MAX_HOURS: Final = 31 * 24
 """A curve, and a search for peaks, goes back no further."""
 
 # The greatest peaks of a period are among the greatest of each of its whole days, and of each hour before and after
-# them. A channel that did not change in it is in none of them: it had as many subscribers all the time as at the end of
-# the last hour in which it changed. If it has not changed since either, that is as many as it has now. If it has ($8:
-# the period is over), it is looked for among those with the highest peaks of all time, of which no level is higher. Of
-# both kinds only those are looked at that may have more than the last of the others. Most have changed in the day
-# before the period (from $9 on): what is older is in many partitions. Subscriptions are summed over the whole days ($5
-# to $6) and the hours before and after them.
+# these days. A channel that did not change in the period is in none of them: during the whole period it had as many
+# subscribers as at the end of the last hour in which it changed. If it has not changed since then either, it has that
+# many now. If it has ($8: the period is over), it is looked for among the channels with the highest peaks of all time,
+# as its level is never higher than its peak. Of both kinds, only channels are read that may have more than the last of
+# the changed ones. Most of them changed in the day before the period (from $9 on): older rows are in many partitions.
+# Subscriptions are summed over the whole days ($5 to $6) and the hours before and after them.
 _OF_ALL_TIME: Final = 10
 _DAY: Final = timedelta(days=1)
 _PEAKS: Final = f"""
@@ -76,10 +76,10 @@ _BEFORE: Final = "SELECT last FROM channel_hours WHERE channel = $1 AND hour < $
 
 
 class ChannelUse(Struct):
-    """A channel: its subscribers now, the most there were, and how often somebody subscribed.
+    """A channel: its subscribers now, its peak, and the number of subscriptions, of all time or of a period.
 
-    Of all time, or of a period. `peak_at` is the moment of the peak. Of a period it may be known to the hour only:
-    `peak_hour` is the beginning of that; both are None if it had that many before the period began, and ever since.
+    `peak_at` is the moment of the peak. For a period it may be known only to the hour: `peak_hour` is then the
+    beginning of that hour. Both are None if the channel had that many subscribers before the period, and throughout.
     """
 
     channel: str
@@ -91,7 +91,7 @@ class ChannelUse(Struct):
 
 
 class ChannelHour(Struct):
-    """An hour, or a day: the most subscribers, how many at its end, how often somebody subscribed."""
+    """An hour, or a day: the peak, the subscribers at its end, and the number of subscriptions."""
 
     at: datetime
     peak: int
@@ -100,7 +100,7 @@ class ChannelHour(Struct):
 
 
 class ChannelCurve(Struct):
-    """A channel over a period: each hour of it, also those in which nothing changed."""
+    """A channel over a period: each hour of it, including those in which nothing changed."""
 
     use: ChannelUse
     period: Period
@@ -115,7 +115,7 @@ class ChannelPeaks(NamedTuple):
 
 
 class Channels:
-    """Asks about channels. What is known by the hour is known of a period that is rounded to whole hours."""
+    """Asks about channels. Peaks are kept by the hour, so periods are rounded to whole hours."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -150,8 +150,8 @@ class Channels:
 
 
 def carried(hours: list[datetime], known: dict[datetime, ChannelHour], level: int) -> list[ChannelHour]:
-    """All hours: in one in which nothing changed there were as many as at the end of the one before, `level` at
-    first."""
+    """All hours. In an hour in which nothing changed there were as many as at the end of the one before; `level` before
+    the first."""
     made = []
     for hour in hours:
         made.append(known.get(hour) or ChannelHour(hour, level, level, 0))
@@ -162,7 +162,7 @@ def carried(hours: list[datetime], known: dict[datetime, ChannelHour], level: in
 def _whole_hours(period: Period) -> Period:
     """The period rounded to whole hours, at least one."""
     rounded = period.rounded(HOUR_S)
-    if rounded.until - rounded.since > (MAX_HOURS + 1) * _HOUR:  # of so many hours, both ends may be in one
+    if rounded.until - rounded.since > (MAX_HOURS + 1) * _HOUR:  # a period of the longest length touches one hour more
         raise ValueError(f"expected a period of at most {MAX_HOURS // 24} days")
     return Period(rounded.since, max(rounded.until, rounded.since + _HOUR))
 
@@ -173,7 +173,7 @@ def _hours(period: Period) -> list[datetime]:
 
 
 def _days(hours: list[datetime]) -> tuple[list[datetime], list[datetime]]:
-    """The days of which there are all hours, and the hours of no such day."""
+    """The days of which all hours are there, and the hours of all other days."""
     by_day: dict[datetime, list[datetime]] = {}
     for hour in hours:
         by_day.setdefault(floor(hour, DAY_S), []).append(hour)

@@ -17,7 +17,7 @@ _COLUMNS: Final[dict[str, tuple[str, str]]] = {
     "edge": ("drops", "edge"),
     "by": ("drop_codes", '"by"'),
 }
-"""The table that has them in the fewest rows, and the columns."""
+"""For each way to count: the table with the fewest rows that has these columns, and the columns."""
 
 MAX_GROUPS: Final = 200
 
@@ -26,8 +26,8 @@ GOODBYE: Final = f"""("by" = '{BY_CLIENT}' OR code IN ({", ".join(map(str, sorte
 
 
 class DropCount(Struct):
-    """The ends of connections that have in common what they were counted by. A code is counted by who ended them, too:
-    1006 of a broken network and of a dead edge are two things."""
+    """A group of ends of connections. Codes are also told apart by who ended the connection: 1006 of a broken network
+    and 1006 of a dead edge are two things."""
 
     count: int
     code: int | UnsetType = UNSET
@@ -38,9 +38,9 @@ class DropCount(Struct):
 
 
 class Drops(Struct):
-    """Ends of connections in a period: all that are meant (`total`), the greatest groups of them first, and the curve.
+    """Ends of connections in a period: their number (`total`), the greatest groups first, and the curve.
 
-    `goodbyes` are the ends that the client wanted. They are left out of everything else, or not, as was asked.
+    `goodbyes` is the number of ends that the client wanted. Everything else includes them only if `with_goodbyes`.
     """
 
     period: Period
@@ -62,7 +62,7 @@ class DropCounts:
     async def ask(
         self, period: Period, by: DropsBy = "code", *, code: int | None = None, with_goodbyes: bool = False
     ) -> Drops:
-        """The ends in this period, rounded to whole minutes; of one code or of all. At most `MAX_GROUPS` groups."""
+        """The ends in this period, rounded to whole minutes; with one code or all. At most `MAX_GROUPS` groups."""
         period = period.rounded(MINUTE_S)
         async with self._pool.database() as database, database.transaction(isolation="repeatable_read", readonly=True):
             groups = await _groups(database, period, by, code, with_goodbyes)

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 FIRST_DAY: Final = datetime(1, 1, 2, tzinfo=UTC)
 LAST_DAY: Final = datetime(9999, 12, 30, tzinfo=UTC)
-"""Within a day of the calendar's ends no moment is meant, and PostgreSQL's driver cannot take all of them."""
+"""Nobody means a moment within a day of the calendar's ends, and PostgreSQL's driver cannot take all of these."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -31,8 +31,8 @@ _COUNTED: Final = """(width = 86400 AND at >= {0} AND at < {1}
 
 
 def counted_in(values: Sequence[str]) -> str:
-    """The condition for rows that are counted in a period: whole days by their day, what is before and after them by
-    whole hours, and the rest by minute. So few rows are read. `values`: the SQL of the six values of
+    """The condition for the rows of counts in a period: by day for its whole days, by hour for the whole hours before
+    and after them, and by minute for the rest. So few rows are read. `values`: SQL expressions for the six values of
     `Period.counted`."""
     return _COUNTED.format(*values)
 
@@ -41,24 +41,24 @@ COUNTED: Final = counted_in([f"${number}" for number in range(1, 7)])
 """The same with the values as the first six parameters."""
 
 STEP: Final = "date_bin(make_interval(secs => $7::int), at, '1970-01-01 00:00:00+00'::timestamptz)"
-"""The beginning of the step of a curve in which rows are counted, with its length as the seventh. Rows by
-`Period.counted_up_to` this length make a curve that has at its ends no more than the period has."""
+"""The beginning of the step of a curve to which a row belongs; the seventh parameter is the length of the steps. With
+the values of `Period.counted_up_to` this length, the curve counts nothing outside the period."""
 
 
 class Period(Struct, frozen=True):
-    """From `since` up to `until`, without that moment itself: what the answer covers. Counts are of whole minutes and
-    peaks of whole hours, in UTC: what was asked for is rounded outwards to them."""
+    """From `since` up to `until`, which is not included: the time that the answer covers. Counts are of whole minutes
+    and peaks of whole hours, in UTC: the period in the question is rounded outwards to these."""
 
     since: datetime
     until: datetime
 
     def rounded(self, step_s: int) -> Period:
-        """All the steps that it touches, as wholes. What counts are asked about, and answer for."""
+        """The period of all steps that this one touches, for questions about counts and their answers."""
         return Period(floor(self.since, step_s), ceiling(self.until, step_s))
 
     @property
     def before(self) -> Period:
-        """The period of the same length that ends where this one begins, as far as the calendar reaches back."""
+        """The period of the same length that ends where this one begins; shorter where the calendar begins."""
         length = min(self.until - self.since, max(self.since, FIRST_DAY) - FIRST_DAY)
         return Period(self.since - length, self.since)
 
@@ -74,8 +74,8 @@ class Period(Struct, frozen=True):
         return self.counted_up_to(DAY_S)
 
     def counted_up_to(self, width_s: int) -> tuple[datetime, ...]:
-        """The six values for `counted_in`, so that no counts are of more than `width_s`: from when until when by day,
-        by hour and by minute. The period is `rounded`."""
+        """The six values for `counted_in`, so that no row counts more than `width_s`: from when to when by day, by hour
+        and by minute. The period must be `rounded`."""
         since, until = self.since, self.until
         hours = _whole(since, until, HOUR_S) if width_s >= HOUR_S else (until, until)
         days = _whole(*hours, DAY_S) if width_s >= DAY_S else (hours[1], hours[1])
@@ -100,7 +100,7 @@ class Point(Struct, frozen=True):
 
 
 def _whole(since: datetime, until: datetime, step_s: int) -> tuple[datetime, datetime]:
-    """The whole steps between the two; none of them: twice `until`."""
+    """The first and last bound of the whole steps between the two; twice `until` if there is none."""
     first, last = ceiling(since, step_s), floor(until, step_s)
     return (first, last) if first < last else (until, until)
 

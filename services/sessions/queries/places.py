@@ -22,14 +22,14 @@ class Place(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
 
 
 class ChannelPlace(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """After the channel of this name, which had so many subscribers."""
+    """After the channel of this name, which had this number of subscribers."""
 
     subscribers: Annotated[int, Meta(ge=0, lt=2**31)]
     name: _Text
 
 
 class UserPlace(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """After this user, who came last at `at`."""
+    """After this user, whose latest arrival was at `at`."""
 
     at: _Moment
     user: _Text
@@ -54,7 +54,7 @@ _P = TypeVar("_P", bound=AnyPlace)
 
 
 def read_place(shape: type[_P], written: bytes) -> _P:
-    """The place that this JSON is, as PostgreSQL and its driver take it. Raises ValueError."""
+    """The place in this JSON, within the limits of PostgreSQL and its driver. Raises ValueError."""
     found = msgspec.json.decode(written, type=shape)
     return structs.replace(found, **{name: _asked(value) for name, value in structs.asdict(found).items()})
 

@@ -20,11 +20,11 @@ SHOWN_CHANNELS: Final = 100
 """Channels of one session in an answer, in the order of their names."""
 
 _A_DAY_BEFORE: Final = "$4::timestamptz - '24:00:00'::interval"
-"""What belongs to a session may be from before it, as clocks of edges differ."""
+"""Rows of a session may seem older than the session, as clocks of edges differ."""
 
 
 def carrying(columns: str, condition: str) -> str:
-    """The connection that carried the session `s` at $1, if this condition holds, too."""
+    """Finds the connection that carried the session `s` at $1, if this condition holds for it, too."""
     return f"""
         SELECT {columns} FROM connections
         WHERE session_id = s.id AND opened_at >= s.opened_at - '24:00:00'::interval
@@ -38,7 +38,7 @@ _CARRYING: Final = carrying(
     f"{_OF_THE_LAST} IS NOT TRUE AND opened_at > {_A_DAY_BEFORE}",
 )
 
-# Without such a connection the session was away. The last one is not looked up: its session has what is asked.
+# Without such a connection the session was away. The last connection is not looked up: the session has its values.
 _CARRIED: Final = f"""
 JOIN LATERAL (
     SELECT s.connection AS id, s.edge, s.instance, s.client_version, s.address,
@@ -59,7 +59,7 @@ _NEWEST: Final = "ORDER BY s.opened_at DESC, s.id DESC LIMIT $5"
 
 
 def _after(at: str, id_: str) -> str:
-    """The condition for sessions `s` from a place on, in the words of their indexes. Both are SQL of values."""
+    """The condition for sessions `s` after a place, as their indexes need it. Both arguments are SQL expressions."""
     return f"s.opened_at <= {at} AND (s.opened_at, s.id) < ({at}, {id_})"
 
 
@@ -102,21 +102,21 @@ def _of_channel(after: str) -> str:
 
 _NOBODY: Final = " AND s.user_id = ''"
 
-# Each for the first page, and for one after a place, whose values are the last parameters.
+# Each of these is a pair: for the first page, and for a page after a place, whose values are the last parameters.
 _ALL: Final = _all(""), _all(f" AND {_after('$6', '$7')}")
 _ANONYMOUS: Final = _all("", _NOBODY), _all(f" AND {_after('$6', '$7')}", _NOBODY)
 _OF_USER: Final = _of_user(""), _of_user(f" AND {_after('$7', '$8')}")
 _OF_CHANNEL: Final = _of_channel(""), _of_channel(f" AND {_after('$5', '$6')}")
 
-# Of those connections, with when they were opened.
+# The channels of these connections, which are given with the times of their opening.
 _CHANNELS_OF: Final = f"""
 WITH present AS (SELECT * FROM unnest($2::text[], $3::timestamptz[]) AS t(connection, connected_at))
 {_CHANNELS}"""
 
 
 class PresentSession(Struct):
-    """A session that was connected: by which connection since when, from which address, on which edge; and where it was
-    subscribed. `ended_at` is None if it is still there."""
+    """A session that was connected: by which connection, since when, from which address, and on which edge; and its
+    channels. `ended_at` is None if it is still connected."""
 
     id: str
     user: str
@@ -159,8 +159,8 @@ class Presence:
         after: Place | None = None,
     ) -> Present:
         """Up to `limit` sessions that were connected at this moment and satisfy all conditions (None: no condition),
-        from the place `after` on. The user "" is that of anonymous clients: as many as all users, maybe, and of all
-        times."""
+        from the place `after` on. The user "" stands for anonymous clients, of which there may be as many as users, of
+        all times."""
         name = None if channel is None else text(channel)
         async with self._pool.database() as database, database.transaction(isolation="repeatable_read", readonly=True):
             await database.execute(PLANNED_FOR_VALUES)  # the bounds decide on the plan
@@ -185,7 +185,7 @@ async def _within(
     limit: int,
     after: Place | None,
 ) -> list[Any]:
-    """The newest `limit` sessions, of all that were there, from the place `after` on."""
+    """The newest `limit` of all sessions that were there, from the place `after` on."""
     statement, place = _page(statements, after)
     latest = at if after is None else min(at, after.at)
     rows: list[Any] = []
@@ -199,7 +199,7 @@ async def _within(
 async def _in_channel(
     database: Database, at: datetime, edge: str | None, channel: str, limit: int, after: Place | None
 ) -> list[Any] | None:
-    """The same of those who were in this channel, found from its subscriptions; None if these are too many."""
+    """The same for sessions in this channel, found from its subscriptions; None if there are too many of these."""
     statement, place = _page(_OF_CHANNEL, after)
     found = await newest_in_channel(
         database,

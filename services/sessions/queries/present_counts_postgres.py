@@ -1,4 +1,4 @@
-"""How many were connected at a moment, by what they have in common."""
+"""How many sessions were connected at a moment, by user, address, version or edge."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ _COLUMNS: Final[dict[PresentBy, tuple[str, ...]]] = {
     "edge": ("edge",),
 }
 _OF_CONNECTIONS: Final = {"address", "client_version", "edge"}
-"""Columns that may have been others when another connection than the last carried the session."""
+"""Columns whose values may have been different when an earlier connection carried the session."""
 
 MAX_GROUPS: Final = 200
 MAX_COUNTED: Final = 250_000
 """Sessions that are counted: a second of PostgreSQL's time."""
 
 LOOKED_UP: Final = 2_500
-"""Subscriptions of a channel whose sessions are looked up one by one. Of more, those are found that were of the
-sessions that were there."""
+"""Up to this many subscriptions of a channel, their sessions are looked up one by one. For larger channels, the search
+begins with the sessions of the moment."""
 
-# A plan for all values is as good as one for these, and to plan for all partitions takes as long as to read some
+# A plan for all values is as good as one for these, and planning for all partitions takes as long as reading some
 # thousand sessions. Rows of sessions are kept in memory: a megabyte for 10,000.
 _SETTINGS: Final = f"{PLANNED_ONCE}; SET LOCAL work_mem = '32MB'"
 
-# A plan for all values knows no channel and expects few subscriptions of it, to be compared with each connection.
+# A plan for all values does not know the channel, and expects few subscriptions, to be compared with each connection.
 _BY_HASH: Final = "SET LOCAL enable_nestloop = off; SET LOCAL enable_mergejoin = off"
 
 _OF_THE_LAST: Final = is_of_the_last("$1")
 _CARRYING: Final = carrying("id, edge, client_version, address, opened_at", "true")
 
-# A session has what is asked of its last connection. Of the few that had another then, it is looked up.
+# A session has the values of its last connection. For the few that had another connection then, it is looked up.
 _COUNTS: Final = """
 WITH there AS MATERIALIZED (
     SELECT {columns}, count(*) AS read, count(*) FILTER (WHERE of_the_last) AS count,
@@ -70,7 +70,7 @@ SELECT {{columns}}, count(*) AS count, sum(count(*)) OVER ()::bigint AS total, {
 FROM {source} GROUP BY {{columns}} ORDER BY count(*) DESC, {{columns}} LIMIT {{groups}}"""
 
 
-# Of users and addresses there are almost as many as sessions: these are put together once, at the end.
+# There are almost as many users and addresses as sessions: these are grouped only once, at the end.
 _EACH: Final = """
 WITH there AS MATERIALIZED ({there}), present AS MATERIALIZED (
     SELECT {columns}, connection, connected_at FROM there WHERE of_the_last
@@ -80,10 +80,10 @@ WITH there AS MATERIALIZED ({there}), present AS MATERIALIZED (
 )"""
 _COUNTS_OF_EACH: Final = f"{_EACH}{_greatest('present')}"
 
-# Which of their connections were in a large channel is read from its subscriptions as a whole. To look for each
-# connection would take several times as long. Only the few that were connected for more than two days are looked for:
-# they would have all the channel's history read. Theirs are found by the index of connections (`|| ''` hides the
-# channel from the other one).
+# To find the connections in a large channel, its subscriptions are read as a whole. Looking up each connection would
+# take several times as long. Only the few connections that lasted for more than two days are looked up, as otherwise
+# all of the channel's history would be read. The index by connection finds them (`|| ''` keeps PostgreSQL from using
+# the primary key, which begins with the channel).
 _COUNTS_OF_SUBSCRIBED: Final = f"""{_EACH}, first(at) AS MATERIALIZED (
     SELECT GREATEST(min(opened_at) - '01:00:00'::interval, $1 - '2 days'::interval) FROM there
 ), subscribed AS (
@@ -123,7 +123,7 @@ def _statement(by: PresentBy, template: str) -> str:
 
 
 class PresentCount(Struct):
-    """The sessions that have in common what they were counted by."""
+    """A group of sessions."""
 
     count: int
     user: str | UnsetType = UNSET
@@ -134,7 +134,7 @@ class PresentCount(Struct):
 
 
 class PresentCounts(Struct):
-    """How many were connected at `at`: all (`total`), and the greatest groups of them. `more`: there were others, but
+    """How many sessions were connected at `at`: all (`total`), and the greatest groups. `more`: there were others, but
     only `MAX_COUNTED` are counted."""
 
     at: datetime
@@ -153,8 +153,8 @@ class PresenceCounts:
     async def at(
         self, at: datetime, by: PresentBy, *, channel: str | None = None, edge: str | None = None
     ) -> PresentCounts:
-        """How many were connected at this moment and satisfy the conditions (None: no condition): reads `MAX_COUNTED`
-        of them. At most `MAX_GROUPS` groups."""
+        """How many sessions were connected at this moment and satisfy the conditions (None: no condition). Reads at
+        most `MAX_COUNTED` of them. At most `MAX_GROUPS` groups."""
         values: list[Any] = [at, edge]
         async with self._pool.database() as database, database.transaction(readonly=True):
             await database.execute(_SETTINGS)

@@ -1,7 +1,7 @@
-"""How far back those are looked for who were there at a moment: pure.
+"""How far back to look for the sessions of a moment: pure.
 
-An answer has the newest sessions first. On a busy system the last day has a page of them, and sessions of long ago have
-ended, most of them. A bound leaves PostgreSQL few partitions to plan for and to read.
+An answer has the newest sessions first. On a busy system the last day fills a page, and most older sessions have ended.
+A bound leaves PostgreSQL few partitions to plan for and to read.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """Before everything."""
 
 REACHES: Final = (timedelta(days=1), timedelta(days=9), None)
-"""One after the other, until a page is full. None: all of the past."""
+"""Tried one after the other, until a page is full. None: all of the past."""
 
 
 def before(at: datetime, reach: timedelta | None) -> datetime:
-    """The moment so long before `at`, `EVER` at the earliest."""
+    """The moment `reach` before `at`, `EVER` at the earliest."""
     return EVER if reach is None or at - EVER < reach else at - reach

@@ -24,13 +24,13 @@ SELECT {{columns}}, sum(count)::bigint AS count FROM refusal_counts WHERE {COUNT
 GROUP BY {{columns}} ORDER BY sum(count) DESC, {{columns}} LIMIT {MAX_GROUPS}"""
 
 MAX_READ: Final = 5_000
-"""Refusals that are counted one by one, by user or of one user: of more, the newest."""
+"""Records that are counted one by one, by user or for one user; if there are more, the newest."""
 
 _OF_USER: Final = "AND user_id = $4"
 
-# Without a user it is an anonymous client if it had connected, which also a sum names the connection of. Otherwise
-# nobody knows who it was: also of sums of more clients than an edge tells apart. Each has its place, that of the newest
-# is 1: by it the greatest groups find what they tell, and only these are sorted.
+# A record without a user is of an anonymous client if the client had connected; even a sum then names the connection.
+# Otherwise nobody knows who it was, as for sums of more clients than an edge tells apart. Each record has a place, 1
+# for the newest: by it the greatest groups find their details, and only these groups are sorted.
 _BY_USER: Final = f"""
 WITH newest AS MATERIALIZED (
     SELECT row_number() OVER (ORDER BY at DESC, number DESC) AS place, at, user_id, action, code, reason, channel,
@@ -50,7 +50,7 @@ SELECT n.user_id AS user, n.anonymous, n.action, n.code, n.reason, g.count, n.at
 FROM greatest AS g JOIN newest AS n ON n.place = g.last LEFT JOIN of_channels AS o ON o.last = g.last
 LEFT JOIN newest AS c ON c.place = o.last_of_channel ORDER BY g.count DESC, g.last"""
 
-# No table of counts knows users.
+# No table of counts has users.
 _NEWEST_OF_USER: Final = f"""
 WITH newest AS MATERIALIZED (
     SELECT at, action, code, count FROM refusals WHERE at >= $1 AND at < $2 {_OF_USER}
@@ -73,11 +73,11 @@ FROM refusals WHERE at >= $1 AND at < $2 {more} ORDER BY at DESC, number DESC LI
 
 
 _OF_STRANGERS: Final = ["handshake", "emulate"]
-"""What is refused before anybody says who they are."""
+"""Actions that are refused before a client says who it is."""
 
 _STRANGERS: Final = [codes.INVALID_TOKEN.code, codes.BAD_REQUEST_CLOSE.code, codes.STALE.code]
-"""With these codes a connect is refused to those of whom nobody knows who they are: without a token that is valid. With
-others, such as that of an expired token, it may be a user."""
+"""With these codes, a refused connect is that of a stranger, who had no valid token. With others, such as that of an
+expired token, it may be that of a user."""
 
 _UNNAMED: Final = """
 SELECT coalesce(sum(count), 0)::bigint FROM (
@@ -88,8 +88,8 @@ WHERE user_id = '' AND connection = '' AND action <> ALL($4::text[])
 
 
 class RefusalCount(Struct):
-    """Refusals that have in common what they were counted by. By user: whether it was an anonymous client, for which
-    reason, the last time, whence and for which channel, and for how many channels in all."""
+    """A group of refusals. By user, it also has whether the client was anonymous, the reason, the time, address and
+    channel of the last one, and the number of channels."""
 
     count: int
     action: str | UnsetType = UNSET
@@ -104,8 +104,8 @@ class RefusalCount(Struct):
 
 
 class Refusals(Struct):
-    """Refusals in a period: how many, the greatest groups of them first, and their curve. `more`: the groups are those
-    of only the newest `MAX_READ` records; of one user `total` and `curve` are, too."""
+    """Refusals in a period: how many, the greatest groups first, and their curve. `more`: the groups are of only the
+    newest `MAX_READ` records; for one user, so are `total` and `curve`."""
 
     period: Period
     by: RefusalsBy
@@ -117,7 +117,7 @@ class Refusals(Struct):
 
 
 class RefusedClient(Struct):
-    """One refusal as an edge wrote it. It stands for `count` of them.
+    """One record of an edge. It stands for `count` refusals.
 
     `address`, `transport`, `user_agent` and `origin` are those of the client's request, as far as the edge's
     `client.session_event_details` names them, and "" otherwise.
@@ -155,7 +155,7 @@ class RefusalCounts:
 
     async def ask(self, period: Period, by: RefusalsBy = "action", user: str | None = None) -> Refusals:
         """The refusals in this period, rounded to whole minutes; of one user, or of all. At most `MAX_GROUPS` groups:
-        by action and code, by code alone, or by user, action, code and reason."""
+        by action and code, by code only, or by user, action, code and reason."""
         period = period.rounded(MINUTE_S)
         if user is not None:
             return await self._of_user(period, by, identity(user))
@@ -181,8 +181,8 @@ class RefusalCounts:
         return Refusals(period, by, total, _groups(rows), period.step_s, points, records >= MAX_READ)
 
     async def unnamed(self, period: Period) -> int:
-        """The refusals that may be of users, and of which no edge told whose they are. Of the newest `MAX_READ` records
-        of the period."""
+        """The number of refusals that may concern a user, but name neither user nor connection, among the newest
+        `MAX_READ` records of the period."""
         values = period.since, period.until, MAX_READ, _OF_STRANGERS, _STRANGERS
         async with self._pool.database() as database:
             return int(await database.fetchval(_UNNAMED, *values))

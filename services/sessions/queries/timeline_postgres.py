@@ -1,4 +1,4 @@
-"""All facts of a session's life, in order, with what follows from its connections."""
+"""All facts of a session's life, in order, with its connections."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.sessions.values import after_prefix, name_of, time_of
 
 MAX_CONNECTIONS: Final = 1000
 MAX_BATCHES: Final = 10_000
-"""Rows of facts in one answer: the first ones. A row has those of one connection in one batch of its edge."""
+"""Rows of facts in one answer, the earliest ones. A row has the facts of one connection in one batch of its edge."""
 
 _SESSION: Final = """
 SELECT id, user_id AS user, session_key, client_name, client_version, address, opened_at, ended_at,
@@ -25,20 +25,20 @@ FROM sessions WHERE id = COALESCE((SELECT session_id FROM connections WHERE id =
 MAX_NAMED: Final = 5
 _MAX_FOUND: Final = 200
 
-# A session has the id of its first connection, of which nothing may be known any more.
+# A session has the id of its first connection, whose row may be gone.
 _BEGINNING: Final = f"""
 SELECT DISTINCT session FROM (
     (SELECT session_id AS session FROM connections WHERE id >= $1 AND id < $2 ORDER BY id LIMIT {_MAX_FOUND})
     UNION ALL (SELECT id FROM sessions WHERE id >= $1 AND id < $2 ORDER BY id LIMIT {_MAX_FOUND})
 ) AS found ORDER BY session LIMIT {MAX_NAMED + 1}"""
 
-# In the partitions of the session's own time, and of a day before it, as clocks of edges may differ.
+# Reads the partitions of the session's own time, and of the day before it, as clocks of edges may differ.
 _CONNECTIONS: Final = """
 SELECT id, edge, instance, client_version, address, opened_at, closed_at, close_code, close_reason, close_by
 FROM connections
 WHERE session_id = $1 AND opened_at >= $3::timestamptz - '24:00:00'::interval ORDER BY opened_at, id LIMIT $2"""
 
-# A fact is written with its batch: never before the connection was opened.
+# No row of facts is older than the opening of its connection.
 _FACTS: Final = """
 SELECT connection, facts::text FROM timeline WHERE connection = ANY($1::text[]) AND at >= $2
 ORDER BY at, connection, number LIMIT $3"""
@@ -48,7 +48,7 @@ _decode_facts = msgspec.json.Decoder(list[Raw]).decode
 
 
 class _Header(Struct):
-    """What every fact has, whatever its type."""
+    """The fields of every fact, whatever its type."""
 
     at: int = 0
     type: str = ""
@@ -58,8 +58,8 @@ _decode_header = msgspec.json.Decoder(_Header).decode
 
 
 class SessionLife(Struct):
-    """A session: whose it is, and how it ended. Its last four are None or "" while it is connected. `client_version`
-    and `address` are those of its last connection."""
+    """A session: its user and client, and how it ended. The last five fields are None or "" while it is connected.
+    `client_version` and `address` are those of its last connection."""
 
     id: str
     user: str
@@ -76,7 +76,7 @@ class SessionLife(Struct):
 
 
 class ConnectionLife(Struct):
-    """One of its connections. `closed_at` and `close_code` are None while it is open."""
+    """A connection of a session. `closed_at` and `close_code` are None while it is open."""
 
     id: str
     edge: str
@@ -111,14 +111,14 @@ class TimelineFact(Struct):
 
     @property
     def type(self) -> str:
-        """The name of its type, also of one that this version does not know."""
+        """The name of its type, even of a type that this version does not know."""
         return _decode_header(self.fact).type
 
 
 class Timeline(Struct):
     """A session with its connections, oldest first, and the facts about them in order; `truncated` if there are more.
 
-    The facts may be gone before the session is: what the connections say is left.
+    The facts may be removed before the session is: then only the connections are left.
     """
 
     session: SessionLife
@@ -145,12 +145,12 @@ class Timelines:
             facts = await facts_of(database, connections, MAX_BATCHES + 1)
         truncated = len(rows) > MAX_CONNECTIONS or len(facts) > MAX_BATCHES
         found = [one for batch in facts[:MAX_BATCHES] for one in batch]
-        found.sort(key=lambda one: one.at)  # those of two edges may overlap; those of one moment stay in their order
+        found.sort(key=lambda one: one.at)  # facts of two edges may overlap; those of one moment stay in their order
         return Timeline(session, connections, found, truncated)
 
     async def beginning_with(self, beginning: str) -> list[str]:
-        """The ids of sessions that begin so, or have a connection whose id does: `MAX_NAMED` of them, and one more if
-        there are others."""
+        """The ids of sessions whose id, or the id of one of whose connections, begins with this: `MAX_NAMED` of them,
+        and one more if there are others."""
         first = name_of(beginning)
         async with self._pool.database() as database:
             rows = await database.fetch(_BEGINNING, first, after_prefix(first))
@@ -158,7 +158,7 @@ class Timelines:
 
 
 async def facts_of(database: Database, connections: Sequence[ConnectionLife], limit: int) -> list[list[TimelineFact]]:
-    """The facts about these connections, by the batches that brought them, in order; of at most `limit` batches."""
+    """The facts about these connections in order, a list for each batch, of at most `limit` batches."""
     if not connections:
         return []
     first = min(one.opened_at for one in connections)

@@ -22,12 +22,12 @@ MAX_SESSIONS: Final = 500
 MAX_CONNECTIONS: Final = 2000
 _MAX_BATCHES: Final = 20_000
 _AFTER: Final = 50
-"""Sessions after the period in which it is looked for the return of a client."""
+"""Sessions after the period that are searched for the return of a client."""
 
 _FIELDS: Final = "id, session_key, client_name, opened_at, ended_at, away_until"
 
-# Those of the period, and the first ones after it: in one of these a client may have come back. Of those that were
-# opened before it the index of users tells which had not ended: the others are not read.
+# The sessions of the period, and the first ones after it, in which a client may have come back. For sessions that were
+# opened before the period, the index by user tells which had not ended: the others are not read.
 _SESSIONS: Final = f"""
 SELECT {_FIELDS}, true AS during FROM (
     (SELECT {_FIELDS} FROM sessions WHERE user_id = $1 AND opened_at >= $2 AND opened_at < $3
@@ -44,7 +44,8 @@ UNION ALL SELECT {_FIELDS}, false FROM (
     SELECT {_FIELDS} FROM sessions WHERE user_id = $1 AND opened_at >= $3
     ORDER BY opened_at, id LIMIT {_AFTER}) AS later"""
 
-# Each session's are looked for in the partitions of its own time, and of a day more, as clocks of edges may differ.
+# Connections are looked for in the partitions of their session's time, and of a day more, as clocks of edges may
+# differ.
 _CONNECTIONS: Final = """
 SELECT c.* FROM unnest($1::text[], $4::timestamptz[], $5::timestamptz[]) AS s(id, opened_at, ended_at)
 CROSS JOIN LATERAL (
@@ -65,7 +66,8 @@ FROM sessions WHERE user_id = $1 AND ended_at IS NULL"""
 
 
 class Delivered(Struct):
-    """What a connection had been sent: messages and bytes each way, and the last offset by channel with history."""
+    """What went over a connection: messages and bytes each way, and the last offset delivered in each channel with
+    history."""
 
     messages_in: int
     messages_out: int
@@ -75,8 +77,8 @@ class Delivered(Struct):
 
 
 class CatchUp(Struct):
-    """What a client got of a channel when it was back. `recovered`: True, all `count` messages after the offset
-    `after`; False, it was told of a gap; None, it did not ask. `offset`: where it was then."""
+    """What a client got in a channel when it was back. `recovered`: True: all `count` messages after the offset
+    `after`; False: it was told of a gap; None: it did not ask. `offset`: where it went on."""
 
     channel: str
     recovered: bool | None
@@ -86,7 +88,7 @@ class CatchUp(Struct):
 
 
 class Return(Struct):
-    """How a client came back: by which connection, where, and whether its session went on (`resumed`).
+    """How a client came back: with which connection, on which edge, and whether its session went on (`resumed`).
 
     `at` is before the end if the client was back before the edge noticed that the old connection was dead.
     """
@@ -99,8 +101,9 @@ class Return(Struct):
 
 
 class ConnectionEnd(Struct):
-    """The end of a connection. What is not known is None: `delivered` if the edge died, `edge_run` if the edge's facts
-    are gone. `away_until`: so long the client may still resume, or could have, if it never came back."""
+    """The end of a connection. Unknown values are None: `delivered` if the edge died, `edge_run` if the edge's facts
+    are gone. `away_until`: if the client did not come back, until when it may resume, or could have resumed, the
+    session."""
 
     at: datetime
     session: str
@@ -122,9 +125,8 @@ class ConnectionEnd(Struct):
 class UserStory(Struct):
     """A user in a period: the ends of their connections and their refusals, newest first, up to a limit of each.
 
-    `known`: whether they ever were here, as far as it is kept. `connected`: their sessions that are connected now.
-    `unnamed`: refusals of the period that may be theirs, too: no edge told whose they are.
-    `more`: not all of it is here.
+    `known`: whether the tables have anything about the user. `connected`: how many of their sessions are connected now.
+    `unnamed`: refusals without a name in the period, which may concern the user, too. `more`: there is more than this.
     """
 
     user: str
@@ -198,8 +200,8 @@ async def _connections(
 
 
 def _next(stays: Sequence[_Stay], lives: Mapping[str, list[ConnectionLife]]) -> dict[str, ConnectionLife]:
-    """For each connection the one with which the same device went on: in its session, or in another that was opened
-    after that, or before its edge noticed that it was dead."""
+    """For each connection, the next connection of the same device: in the same session, or in another one that was
+    opened after the end, or before the edge noticed that the old connection was dead."""
     found = {one.id: later for life in lives.values() for one, later in pairwise(life)}
     devices: dict[tuple[str, str], list[ConnectionLife]] = {}
     for stay in stays:

@@ -17,11 +17,12 @@ MAX_DEVICES: Final = 200
 
 _ROWS_OF_A_USER: Final = 4
 _MORE: Final = 8
-"""Of the newest sessions so many are read for each user that is wanted, and then so many times as many."""
+"""For each wanted user, this many of the newest sessions are read, and then this many times as many."""
 
-# A user's time is the beginning of the newest session that was there in the period. Of those sessions the newest are
-# read, from the place where the last page ended; who has a newer one was on an earlier page. The users are asked for
-# that in their order, until there are enough. The first row is about what was read, by anonymous clients or anybody.
+# A user's time is the beginning of the newest of their sessions in the period. The newest sessions are read, from the
+# place where the last page ended; a user with a newer session was on an earlier page. This is checked for the users in
+# their order, until there are enough. The first row is about all sessions that were read, including those of anonymous
+# clients.
 _NEWEST: Final = """
 WITH read AS MATERIALIZED ({read} ORDER BY at DESC LIMIT $3)
 SELECT NULL AS user_id, min(at) AS at, count(*) AS read FROM read
@@ -36,14 +37,14 @@ _HAS_NONE: Final = """AND NOT EXISTS (
         SELECT FROM sessions AS s WHERE s.user_id = latest.user_id AND s.opened_at > latest.at AND {newer} OFFSET 0)"""
 _IN_THE_PERIOD: Final = "s.opened_at >= $1 AND s.opened_at < $2"
 
-# Those who came in the period: on the first page, and on a later one.
+# The users who came in the period: on the first page, and on a later one.
 _SESSIONS_OF_IT: Final = (
     "SELECT user_id, opened_at AS at FROM sessions WHERE opened_at >= $1 AND opened_at < $2 AND opened_at <= $5"
 )
 _CAME_LAST: Final = _NEWEST.format(read=_SESSIONS_OF_IT, who_has_none_newer="")
 _CAME: Final = _NEWEST.format(read=_SESSIONS_OF_IT, who_has_none_newer=_HAS_NONE.format(newer=_IN_THE_PERIOD))
 
-# After them those who were there when it began, and have not come since.
+# After these, the users who were there when the period began, and did not come again in it.
 _STAYED: Final = _NEWEST.format(
     read=" UNION ALL ".join(
         f"""(
@@ -56,8 +57,8 @@ _STAYED: Final = _NEWEST.format(
     ),
 )
 
-# Where few users come often, or most clients are anonymous, the newest sessions have too few users: this goes from user
-# to user in the index of users, past all sessions of each.
+# If few users come often, or most clients are anonymous, the newest sessions have too few users: this goes from user to
+# user in the index by user, and skips the other sessions of each.
 _EACH: Final = """
 WITH RECURSIVE each(user_id, number) AS (
     (SELECT user_id, 1 FROM sessions WHERE user_id > '' AND opened_at >= $1 AND opened_at < $2
@@ -72,10 +73,10 @@ SELECT user_id, (SELECT s.opened_at FROM sessions s WHERE s.user_id = e.user_id 
 FROM each e WHERE user_id IS NOT NULL"""
 _EACH_UP_TO: Final = 1000
 _ROWS_TO_EACH: Final = 16
-"""At most so many users are visited this way, and two more for each that is wanted; or one for so many sessions that
-would be read instead. Where there are more, the newest sessions have enough of them."""
+"""At most `_EACH_UP_TO` users are visited this way, and two more for each wanted user; or one for every `_ROWS_TO_EACH`
+sessions that would be read instead. If there are more users, the newest sessions have enough of them."""
 
-# All of a page are looked up together: of each by itself it reads three times as many pages.
+# All users of a page are looked up together: one by one, PostgreSQL would read three times as many pages.
 _SEEN: Final = """
 SELECT user_id AS user, came.at AS came_at, coalesce(first_seen, came.at) AS first_seen,
     coalesce(last_seen, came.at) AS last_seen, coalesce(sessions, 0) AS sessions,
@@ -104,9 +105,9 @@ _CONNECTED: Final = "SELECT count(*) FROM sessions WHERE user_id = $1 AND ended_
 
 
 class SeenUser(Struct):
-    """A user over all the time that is known, but for `came_at`: the beginning of the newest session that was there in
-    the period that was asked for. A device is a session key and a client name. `last_seen` is when the user last came
-    or left; `connected`: how many sessions are connected now."""
+    """A user, over all known time, except `came_at`: the beginning of the newest of their sessions in the period of the
+    question. A device is a session key and a client name. `last_seen` is when the user last came or left; `connected`:
+    how many sessions are connected now."""
 
     user: str
     came_at: datetime
@@ -120,7 +121,8 @@ class SeenUser(Struct):
 
 
 class Device(Struct):
-    """What one device of a user did with one version of its client. `connected`: how many of its sessions are now."""
+    """What one device of a user did with one version of its client. `connected`: how many of its sessions are connected
+    now."""
 
     session_key: str
     client_name: str
@@ -133,7 +135,7 @@ class Device(Struct):
 
 
 class KnownUser(Struct):
-    """Everything about one user: how many sessions are connected, and the devices, the latest seen first."""
+    """Everything about one user: how many sessions are connected, and the devices, the one seen last first."""
 
     user: str
     connected: int
@@ -147,15 +149,15 @@ class Users:
         self._pool = pool
 
     async def seen(self, period: Period, limit: int, after: UserPlace | None = None) -> list[SeenUser]:
-        """Up to `limit` users with a session that was there in this period, who came last first, from the place `after`
-        on. Those who were there all the time are in it. Anonymous clients are nobody."""
+        """Up to `limit` users with a session in this period, latest arrival first, from the place `after` on. This
+        includes users who were connected all the time, but not anonymous clients."""
         async with self._pool.database() as database:
             users = await _latest(database, period, limit, after or _FIRST)
             rows = await database.fetch(_SEEN, [one.user for one in users], [one.at for one in users])
         return [SeenUser(**row) for row in rows]
 
     async def one(self, user: str) -> KnownUser | None:
-        """What is known of a user, with at most `MAX_DEVICES` devices; None if nobody of this id ever was here."""
+        """What is known about a user, with at most `MAX_DEVICES` devices; None if nothing is known."""
         async with self._pool.database() as database:
             devices = await database.fetch(_DEVICES, identity(user), MAX_DEVICES)
             connected = await database.fetchval(_CONNECTED, identity(user))
@@ -180,7 +182,7 @@ async def _latest(database: Database, period: Period, limit: int, after: UserPla
 
 
 async def _who_came(database: Database, period: Period, limit: int, after: UserPlace) -> list[UserPlace]:
-    """Those of them who came in the period."""
+    """The users who came in the period."""
     reach, statement = limit * _ROWS_OF_A_USER, _CAME_LAST if after == _FIRST else _CAME
     while True:
         came = await _newest(database, statement, period, reach, limit, after)
@@ -207,7 +209,7 @@ async def _newest(
     rows = await database.fetch(statement, period.since, period.until, reach, limit, after.at, after.user)
     (read,) = (row for row in rows if row["user_id"] is None)
     all_are_read = read["read"] < reach
-    # Of the last moment that was read there may be others, whose place is before those that were read.
+    # There may be other users of the last moment that was read, whose places are before those that were read.
     users = [
         UserPlace(row["at"], row["user_id"])
         for row in rows
@@ -217,7 +219,7 @@ async def _newest(
 
 
 async def _each(database: Database, period: Period, most: int) -> list[UserPlace] | None:
-    """All users who came in the period, in their order; None if they are `most`, or more."""
+    """All users who came in the period, in their order; None if there are `most` of them, or more."""
     rows = await database.fetch(_EACH, period.since, period.until, most)
     if len(rows) >= most:
         return None

@@ -1,4 +1,4 @@
-"""Client names and versions: who is here with which, and how many of their connections were dropped."""
+"""Client names and versions: which are connected, and how many of their connections were dropped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_VERSIONS: Final = 500
 
 _COUNTED_BEFORE: Final = counted_in([f"${number}" for number in range(7, 13)])
 
-# One statement, so that PostgreSQL, and not this process, holds all the versions that clients may make up.
+# One statement, so that PostgreSQL, and not this process, holds all versions: clients may make up any number of them.
 _USED: Final = f"""
 SELECT client_name, client_version, sum(sessions)::bigint AS sessions,
     sum(opened)::bigint, sum(ended)::bigint, sum(dropped)::bigint,
@@ -33,8 +33,8 @@ FROM (
 
 
 class VersionCounts(Struct):
-    """Connections of one version in a period: those opened, those that ended, and of these the dropped ones: all that
-    the client did not end itself."""
+    """Connections of one version in a period: those opened, those that ended, and of the latter those that were
+    dropped: all that the client did not end itself."""
 
     opened: int = 0
     ended: int = 0
@@ -47,7 +47,7 @@ class VersionCounts(Struct):
 
 
 class VersionUse(Struct):
-    """A version of a client: its sessions that are connected now, and its connections in the period, and before."""
+    """A version of a client: its sessions that are connected now, and its connections in the period and before it."""
 
     client_name: str
     client_version: str
@@ -57,8 +57,8 @@ class VersionUse(Struct):
 
 
 class Versions(Struct):
-    """All versions that are here or were in the period, or in the one of the same length `before` it; most used first.
-    `more`: there are others, which are used less."""
+    """All versions that are connected now, or were in the period or in the one of the same length `before` it; most
+    used first. `more`: there are others, which are used less."""
 
     period: Period
     before: Period
