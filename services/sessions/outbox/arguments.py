@@ -20,7 +20,7 @@ def describe(parser: ArgumentParser) -> None:
     None for all; `json` says how."""
     add = add_actions(parser, _ABOUTS, _one, None)
     add("sql", "print the tables, functions and the trigger, for a migration of the application")
-    add("install", "make them in the database of outbox.url, as its user; what is there stays")
+    add("install", "make them in the database of outbox.url, as its user; existing ones stay as they are")
 
 
 def _one(text: str) -> int | None:

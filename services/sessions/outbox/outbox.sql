@@ -5,22 +5,22 @@
 CREATE TABLE IF NOT EXISTS fairlead_outbox (
     -- The order within a channel.
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    -- The publication's idempotency key: other than `id` it does not come again after a restored backup.
+    -- The publication's idempotency key: unlike `id`, it is never used again after a backup is restored.
     message_id uuid NOT NULL DEFAULT gen_random_uuid(),
     channel text NOT NULL CHECK (char_length(channel) BETWEEN 1 AND 320),
     -- What is published: JSON, or any bytes for clients that speak Protobuf.
     data json,
     data_binary bytea,
-    -- Passed to subscribers with it: a JSON object of strings.
+    -- Passed to subscribers with the data: a JSON object of strings.
     tags json CHECK (json_typeof(tags) = 'object'),
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    -- When a relay began to publish it first, if it may have been published since. For relays alone.
+    -- When a relay first began to publish the row, if it may have been published since then. Only for relays.
     tried_at timestamptz,
-    -- One relay works on a slot at a time, which keeps the order of its channels.
+    -- Only one relay works on a slot at a time, which keeps the order within each channel.
     slot smallint NOT NULL GENERATED ALWAYS AS ((hashtext(channel) & 63)::smallint) STORED,
     CHECK (num_nonnulls(data, data_binary) = 1)
 ) WITH (
-    -- Half of each page is left for `tried_at`, so that no index is written for it.
+    -- Half of each page is left free for writing `tried_at`, so that this writes no index.
     fillfactor = 50,
     autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000
 );
@@ -47,7 +47,7 @@ LANGUAGE sql AS $$
     INSERT INTO fairlead_outbox (channel, data, tags) VALUES ($1, $2::json, $3::json) RETURNING id
 $$;
 
--- Wakes the relays when a transaction commits. Without it they look every outbox.poll_interval.
+-- Wakes the relays when a transaction commits. Without it they look for rows every outbox.poll_interval.
 CREATE OR REPLACE FUNCTION fairlead_outbox_notify() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN

@@ -1,4 +1,4 @@
-"""Publishes rows of the outbox by the server API over NATS, so that edges check them as they check all others."""
+"""Publishes rows of the outbox by the server API over NATS, so that edges check them like all other publications."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HEADERS: Final = 2048
 
 
 class OutboxPublisher:
-    """Publishes by any edge of the cluster."""
+    """Publishes through any edge of the cluster."""
 
     def __init__(self, link: NatsLink) -> None:
         self._link = link

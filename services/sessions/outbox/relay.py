@@ -1,7 +1,7 @@
 """The relay: publishes the rows of the outbox in the order of each channel, and deletes them once they are published.
 
 Several relays share the work, each with several workers. A worker takes a turn: it publishes the rows of some channels,
-those of one channel one after the other. What fails puts off its own channel alone.
+those of one channel one after the other. A failure delays only its own channel.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from services.sessions.outbox.rows import NotNow, Outcome, Published, Refused, R
 log = logging.getLogger(__name__)
 
 TURN_S: Final = 8.0
-"""A turn begins to publish nothing after this time: PostgreSQL ends it after 20 s, and a publish takes 5 s at most."""
+"""A turn begins no publish after this time: PostgreSQL ends a turn after 20 s, and a publish takes 5 s at most."""
 AT_ONCE: Final = 64
-"""Publishes of a relay in progress."""
+"""Publishes of a relay that may be in progress at once."""
 _AWAY_S: Final = 1.0
 """Seconds between tries while PostgreSQL is away."""
 
 
 class Turn(Protocol):
-    """Rows that no other relay has now, by id."""
+    """Rows that no other relay works on now, by id."""
 
     @property
     def rows(self) -> Sequence[Row]: ...
@@ -85,7 +85,8 @@ class Relay:
         return self._watch_problem or self._work_problem
 
     def notify(self) -> None:
-        """There may be something to do: one worker looks. What another worker or relay does then, it leaves to it."""
+        """There may be something to do: one worker looks. It leaves rows alone on which another worker or relay
+        works."""
         if not self._news.full():
             self._news.put_nowait(None)
 
@@ -99,7 +100,7 @@ class Relay:
     async def leave(self, within_s: float) -> None:
         """Takes no more turns; returns when those in progress have ended, or after `within_s` seconds.
 
-        What is published and not deleted would have to be looked for by the next relay, if that comes after NATS has
+        Rows that are published but not deleted would have to be looked up by the next relay, if it comes after NATS has
         forgotten the keys.
         """
         self._leaving = True
@@ -109,8 +110,8 @@ class Relay:
                     await self._settled.wait()
             except TimeoutError:
                 log.warning(
-                    "stopping while rows of the outbox are being published: what is not deleted yet is sent again with "
-                    "its key, so that it is published once"
+                    "stopping while rows of the outbox are being published: rows that are not deleted yet are sent "
+                    "again with their keys, so that each is published once"
                 )
 
     # --- what there is to do -----------------------------------------------------------------------------------------
@@ -156,7 +157,7 @@ class Relay:
     # --- one turn ----------------------------------------------------------------------------------------------------
 
     async def _turn(self) -> bool:
-        """Whether there may be more to do."""
+        """Takes a turn. Whether there may be more to do."""
         now = asyncio.get_running_loop().time()
         but = self._delays.waiting(now)
         if but is None or self._leaving or not self._watching or not self._publisher.available:
@@ -186,7 +187,7 @@ class Relay:
     async def _publish_all(
         self, rows: Sequence[Row], began: float
     ) -> tuple[list[Row], list[tuple[Row, Refused]], set[int]]:
-        """Those that are published, those that are refused, and the ids of those of which it is not known."""
+        """The rows that are published, those that are refused, and the ids of those for which that is not known."""
         loop = asyncio.get_running_loop()
         doubtful: set[int] = set()
         published: list[Row] = []

@@ -1,4 +1,4 @@
-"""A row of the outbox as a call of the server API, and what became of it. Pure."""
+"""A row of the outbox as a call of the server API, and the outcome of the call. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from msgspec import Raw, Struct
 from proto import codes
 
 MAX_CALL_BYTES: Final = 768 * 1024
-"""Bytes of a call that an edge takes. A row whose data alone are larger is not read."""
+"""Bytes of a call that an edge takes. The data of a row that are larger are not read."""
 
 MAX_REASON: Final = 500
 """Characters of an edge's message that are kept."""
@@ -19,17 +19,17 @@ MAX_REASON: Final = 500
 _TEMPORARY: Final = {
     codes.INTERNAL.code: True,
     codes.TOO_MANY_REQUESTS.code: False,
-    # The history is full, of a namespace that refuses then. It has room again when older publications go.
+    # The history is full, and the namespace refuses publications then. It has room again when older ones expire.
     codes.LIMIT_EXCEEDED.code: False,
 }
-"""Errors after which another try may succeed, and whether the row may have been published before that."""
+"""Errors after which another try may succeed, and whether the row may have been published nevertheless."""
 
 
 class Row(NamedTuple):
     """A row that waits. `data`, `tags` are JSON; one of `data` and `binary` is set, neither if the row is too large.
 
-    `waited_s`: seconds from its insertion until it was read. `tried_s`: seconds since it may have been published first,
-    None if it cannot have been.
+    `waited_s`: seconds from its insertion until it was read. `tried_s`: seconds since the first attempt that may have
+    published it, None if there was none.
     """
 
     id: int
@@ -43,20 +43,20 @@ class Row(NamedTuple):
 
 
 class Published(NamedTuple):
-    """It is stored, or NATS has it."""
+    """The publication is stored, or NATS has it."""
 
 
 class Refused(NamedTuple):
-    """It cannot be published: repeating it unchanged will not succeed. `code` is one of `proto.codes`."""
+    """The row cannot be published: trying again unchanged will not succeed. `code` is one of `proto.codes`."""
 
     code: int
     reason: str
 
 
 class NotNow(NamedTuple):
-    """It is not known to be published. Trying again may succeed, and does no harm: an edge publishes a key once.
+    """The row is not known to be published. Trying again may succeed, and does no harm: an edge publishes a key once.
 
-    `sent`: it may have been published all the same.
+    `sent`: it may have been published nevertheless.
     """
 
     reason: str
@@ -86,8 +86,8 @@ _decode: Final = msgspec.json.Decoder(_Answer).decode
 
 
 def call_of(row: Row, key_age_s: float | None = None) -> bytes | None:
-    """The body of the call of `publish`; None if it is too large. `key_age_s`: seconds since the row may have been
-    published first, None if it cannot have been."""
+    """The body of the call of `publish`; None if it is too large. `key_age_s`: seconds since the first attempt that may
+    have published the row, None if there was none."""
     if row.data is None and row.binary is None:
         return None
     call: dict[str, Any] = {"channel": row.channel, "idempotency_key": f"outbox:{row.message_id}"}
@@ -104,7 +104,7 @@ def call_of(row: Row, key_age_s: float | None = None) -> bytes | None:
 
 
 def outcome_of(answer: bytes) -> Outcome:
-    """What an edge's answer to that call means."""
+    """The outcome that an edge's answer to this call means."""
     try:
         found = _decode(answer)
     except (msgspec.DecodeError, RecursionError):

@@ -1,4 +1,4 @@
-"""The rows of the outbox that were set aside, for an operator, and the making of its tables."""
+"""The rows of the outbox that were set aside, for operators; and the installation of the outbox."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ extract(epoch FROM set_aside_at)::float8, coalesce(octet_length(data::text), oct
 _ALL: Final = f"SELECT {_COLUMNS}, NULL, NULL FROM fairlead_outbox_set_aside ORDER BY id LIMIT $1"
 _ONE: Final = f"SELECT {_COLUMNS}, data::text, data_binary FROM fairlead_outbox_set_aside WHERE id = $1"
 
-# With its key: should it have been published after all, as one whose answer was lost, an edge leaves it out.
+# Keeps the key: if the row was published after all, and only the answer was lost, an edge ignores the repetition.
 _REPLAY: Final = """
 WITH gone AS (
     DELETE FROM fairlead_outbox_set_aside WHERE $1::bigint IS NULL OR id = $1 RETURNING *
@@ -56,7 +56,7 @@ class Aside(NamedTuple):
 
 
 class SetAside:
-    """What an operator does with them; `which` is an id, None for all. Every method raises `StoreAway`."""
+    """What an operator does with these rows; `which` is an id, None for all. Every method raises `StoreAway`."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -86,8 +86,8 @@ class SetAside:
         return found
 
     async def install(self) -> None:
-        """Makes the tables. Where all is there nothing changes, so any user may ask for it, and a trigger that was
-        switched off stays so."""
+        """Makes the tables. If everything exists already, nothing changes, so any user may call this, and a trigger
+        that was switched off stays off."""
         try:
             async with self._pool.database() as database, database.transaction():
                 if not await database.fetchval(_IS_WHOLE):

@@ -1,10 +1,11 @@
 """The outbox in the application's database, for relays: rows are taken in turns, each of which is one transaction.
 
-A turn holds the advisory locks of some slots, of which each channel has one. So one relay works on a channel at a time,
-and however it ends, PostgreSQL frees its slots, and what it had not deleted is published again, by its key once.
+A turn holds the advisory locks of some slots; each channel belongs to one slot. So one relay works on a channel at a
+time. However a relay ends, PostgreSQL frees its slots, and the rows that it had not deleted are published again; by
+their keys, each is published once.
 
-Before a turn publishes, it marks its rows as tried, in a transaction of its own. What a relay leaves behind is marked
-then, and an edge that is asked to publish it learns how old the key is: it may have to look for it.
+Before a turn publishes, it marks its rows as tried, in a separate transaction. So rows that a relay leaves behind are
+marked, and an edge that is asked to publish one learns how old its key is: the edge may have to look it up.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from services.sessions.outbox.rows import MAX_CALL_BYTES, Refused, Row
 SLOTS_OF_A_TURN: Final = 8
 """Of the 64 that `outbox.sql` has: the others are for other workers and relays."""
 ROWS_OF_A_SLOT: Final = 32
-"""In one turn, and so at most 256 rows in all."""
+"""Rows of a slot in one turn, and so at most 256 rows in all."""
 MARKING: Final = 2
-"""Connections of the pool beside those of the turns: a turn marks its rows on another one than its own."""
+"""Connections of the pool beside those of the turns: a turn marks its rows over another connection than its own."""
 BYTES_OF_A_TURN: Final = 4 * 1024 * 1024
-"""Of data, and one row more."""
+"""Bytes of data, which one last row may exceed."""
 _FROZEN_S: Final = 20.0
-"""A relay that says nothing for so long within a turn loses its slots: its machine is frozen, or gone."""
+"""A relay that is silent for this long within a turn loses its slots: its machine is frozen, or gone."""
 _LOCKS: Final = 0x6661_6972  # "fair": the class of our advisory locks, which no other program is likely to use
 _CHANNEL: Final = "fairlead_outbox"
 _CONNECT_S: Final = 5.0
@@ -42,7 +43,7 @@ WITH waiting AS MATERIALIZED (
 )
 SELECT slot FROM waiting WHERE pg_try_advisory_xact_lock($1, slot) LIMIT $3"""
 
-# In a statement of its own, after the locks: what the last holder of a slot has deleted is not seen any more.
+# A separate statement, after the locks, so that it does not see rows that the last holder of a slot has deleted.
 _ROWS: Final = """
 SELECT id, message_id::text, channel, CASE WHEN size <= $4 THEN data END, CASE WHEN size <= $4 THEN data_binary END,
     tags::text, extract(epoch FROM clock_timestamp() - created_at)::float8,
@@ -83,8 +84,8 @@ class Turn:
     async def settle(
         self, published: Sequence[Row], refused: Sequence[tuple[Row, Refused]], unsent: Sequence[Row]
     ) -> None:
-        """Deletes those that are published, and sets aside those that cannot be, when the turn ends. Others wait: of
-        these `unsent` are those that nobody can have published, in this turn or before."""
+        """Deletes the rows that are published, and sets aside those that cannot be, when the turn ends. Other rows
+        wait: `unsent` are those that cannot have been published, in this turn or before."""
         if published:
             await self._database.execute(_DELETE, [row.id for row in published])
         if refused:
@@ -97,7 +98,7 @@ class Turn:
 class OutboxTable:
     """The tables of `outbox.sql` at `url`, to which `pool` connects. Every method raises `StoreAway`.
 
-    The pool has `MARKING` connections more than there are turns at once.
+    The pool must have `MARKING` connections more than there are turns at once.
     """
 
     def __init__(self, pool: Pool, url: str) -> None:
@@ -118,7 +119,7 @@ class OutboxTable:
     async def turn(self, but: Sequence[str]) -> AsyncIterator[Turn]:
         """A turn, which is one transaction: rows of slots that no other relay works on, of channels other than `but`.
 
-        It has no rows if there is nothing to do.
+        The turn has no rows if there is nothing to do.
         """
         async with self._pool.database() as database, database.transaction():
             taken = await database.fetch(_TAKE, _LOCKS, but, SLOTS_OF_A_TURN)
@@ -133,7 +134,8 @@ class OutboxTable:
             yield Turn(database, rows)
 
     async def _mark(self, ids: Sequence[int]) -> None:
-        """These are about to be published: it holds however the turn ends, so not in its transaction."""
+        """Marks rows that are about to be published. The mark must stay however the turn ends, so it is not in its
+        transaction."""
         if ids:
             async with self._pool.database() as database:
                 await database.execute(_MARK, ids)
@@ -145,7 +147,7 @@ class OutboxTable:
         def heard(*_: object) -> None:
             committed()
 
-        # A connection of its own: one of the pool would be reset under the listener.
+        # A separate connection: one of the pool would be reset under the listener.
         with store_errors():
             database = await Connector(self._url).connect(timeout=_CONNECT_S, command_timeout=_ANSWER_S)
             try:

@@ -1,4 +1,4 @@
-"""How an export or an erasure reaches the stores: over connections of its own, which are open while it runs."""
+"""How an export or an erasure reaches the stores: over its own connections, which are open while it runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.sessions.settings import SessionsSettings
 
 _CONNECT_S: Final = 15.0
 _CONNECTIONS: Final = 3
-"""To PostgreSQL: an export reads rows of one table while it reads those of another."""
+"""Connections to PostgreSQL: an export reads rows of one table while it reads those of another."""
 
 
 class Stores(NamedTuple):

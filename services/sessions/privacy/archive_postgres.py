@@ -1,4 +1,5 @@
-"""The archive of the session log: what a rewritten message became, and what was archived before."""
+"""The archive of the session log, for erasures and exports: takes rewritten messages, and finds archived ones about a
+user."""
 
 from __future__ import annotations
 
@@ -44,7 +45,7 @@ class Archive:
         self._progress = progress
 
     async def put(self, epoch: str, sequence: int, stored_at: int, writer: str, data: bytes) -> None:
-        """From now on these bytes stand for the message: as long as it is archived, or else as long as the log would
+        """Replaces the message by these bytes from now on: as long as it is archived, or else as long as the log would
         have kept it. `stored_at`: when NATS stored it, in Unix milliseconds."""
         async with self._pool.database() as database, database.transaction():
             done = await database.execute(_REWRITE, epoch, sequence, data)
@@ -65,11 +66,11 @@ class Archive:
             self._progress(_STEP, done, 0)
 
     async def search(self, about: Connections) -> list[Place]:
-        """Where the messages about him are. `about` learns of connections."""
+        """Where the messages about the user are. `about` learns of connections."""
         return [one.place async for one in self.messages() if about.rewritten(one.data) is not None]
 
     async def erase(self, about: Connections, places: list[Place]) -> int:
-        """Takes him out of these messages, the newest first. Returns how many facts that were."""
+        """Removes the facts about the user from these messages, the newest first. Returns how many facts that were."""
         removed = 0
         for done, place in enumerate(reversed(places), 1):
             async with self._pool.database() as database:

@@ -9,7 +9,7 @@ from msgspec import Struct, structs
 
 
 class BadBody(ValueError):
-    """The body is none of this call; the text says what is expected."""
+    """The body is not valid for this call; the text says what is expected."""
 
 
 class ExportCall(Struct):

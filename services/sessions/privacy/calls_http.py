@@ -1,6 +1,6 @@
 """`POST /privacy/export`, `POST /privacy/erase` and `GET /privacy/erasures/{id}`, for API keys of the scope "privacy".
 
-The user id is in the body: addresses get into the logs of proxies. Our own log has the beginning of its digest.
+The user id is in the body, as URLs get into the logs of proxies. Our own log has the beginning of its digest.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ log = logging.getLogger(__name__)
 
 MAX_BODY: Final = 64 * 1024
 MAX_EXPORTS: Final = 2
-"""At a time. Each has a connection to NATS, and up to three to PostgreSQL, where one holds what may not be removed."""
+"""Exports at a time. Each has a connection to NATS, and up to three to PostgreSQL, where one keeps old row versions
+from being removed."""
 MAX_EXPORT_S: Final = 3600.0
-"""An export reads everything once. One that takes longer is for the command."""
+"""An export reads everything once. If it takes longer, use the command."""
 UNREAD_S: Final = 60.0
-"""For how long a client may take nothing of an export."""
+"""For how long a client may read nothing of an export."""
 _AWAY: Final = (StoreAway, SchemaRefused, NatsAway, NatsRefused)
 
 
@@ -53,7 +54,7 @@ class Failure(msgspec.Struct):
 
 
 class PrivacyApi:
-    """The routes, for who has one of the `keys` that may do it."""
+    """The routes, for callers with one of the `keys` that may do this."""
 
     def __init__(self, keys: ApiKeys, open_stores: Open) -> None:
         self._keys = keys
@@ -94,7 +95,7 @@ class PrivacyApi:
     async def _export(self, request: Request, key: ApiKey) -> Response:
         person = Person(read_call(await _body(request), ExportCall).user)
         if self._exports >= MAX_EXPORTS:
-            raise TooMany(f"{MAX_EXPORTS} exports are running, which is all at a time")
+            raise TooMany(f"{MAX_EXPORTS} exports are running, the most at a time")
         log.info("exporting the user of digest %s", person.digest[:12], extra=about(key=key.name))
         media_type, headers = "application/x-ndjson", {"cache-control": "no-store"}
         return WrittenWhileRead(self._lines(person), media_type, headers, self._count, MAX_EXPORT_S, UNREAD_S)
@@ -110,7 +111,7 @@ class PrivacyApi:
             ):
                 async for line in lines:
                     yield line
-        except _AWAY as error:  # the status is sent already: there is no line "end"
+        except _AWAY as error:  # the status has been sent: the line "end" is missing instead
             yield msgspec.json.encode({"store": "error", "message": str(error)}) + b"\n"
 
     async def _erase(self, request: Request, key: ApiKey) -> Response:

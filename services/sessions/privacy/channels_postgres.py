@@ -1,7 +1,8 @@
-"""What channels of a user's own have become in tables: rows of theirs, and what rows of others say of them.
+"""A user's own channels in the tables: the rows about these channels, and rows about others that name them.
 
-Others may be subscribed there by the application, and who tries to subscribe is refused. The log loses these facts, and
-so do the tables: what a fresh fold would not know, `verify` would report. Each row is found by an index.
+The application may have subscribed others there, and clients that try to subscribe are refused. The log loses these
+facts, and so must the tables: otherwise `verify` would report what a fresh fold does not know. Each row is found by an
+index.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ SELECT (SELECT count(*) FROM subscriptions WHERE channel = ANY($1::text[]))
     + (SELECT count(*) FROM refusals WHERE {_HIS.format("channel").replace("$2", "$3").replace("$1", "$2")}
         AND channel = ANY($1::text[]))"""
 
-# Later facts of connections that were there stay, in the log as well: the name of the channel comes back with them.
+# Later facts of connections in these channels stay, in the log as well: they bring the name of the channel back.
 _CONNECTIONS: Final = f"""
 SELECT connection FROM subscriptions WHERE channel = ANY($1::text[])
 UNION SELECT connection FROM refusals
@@ -60,7 +61,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class OwnChannels:
-    """Of one user. All methods take a connection to PostgreSQL."""
+    """The own channels of one user. All methods take a connection to PostgreSQL."""
 
     def __init__(self, person: Person) -> None:
         self._person = person
@@ -68,17 +69,18 @@ class OwnChannels:
         self._ends = end, after_prefix(end)
 
     async def names(self, database: Database, about: Connections) -> list[str]:
-        """Their channels that tables name, or facts that `about` has seen."""
+        """The user's channels that are named in tables, or in facts that `about` has seen."""
         found = {row[0] for row in await database.fetch(_NAMES, *self._ends)}
         return sorted({name for name in found if self._person.owns(name)} | about.channels)
 
     async def count(self, database: Database, names: Sequence[str]) -> int:
-        """How many subscriptions and refusals there are of these channels."""
+        """How many subscriptions to, and refusals for, these channels there are."""
         return int(await database.fetchval(_OF_OTHERS, names, *self._ends))
 
     async def erase(self, database: Database, names: Sequence[str], until: int, about: Connections) -> None:
-        """Removes these channels, and what was told of them up to a moment. The caller holds the lock of the position,
-        in whose transaction all of it goes: what is left to do is found by what is still there."""
+        """Removes these channels, and everything about them up to a moment, in the transaction in which the caller
+        holds the lock of the position: an erasure that was interrupted finds the rest of its work by the rows that are
+        left."""
         if not names:
             return
         for row in await database.fetch(_CONNECTIONS, names, *self._ends):
@@ -99,7 +101,7 @@ class OwnChannels:
                 if not kept:
                     await database.execute(_REMOVE, connection, number, at)
                 elif any(mine is not theirs for mine, theirs in zip(left, facts, strict=True)):
-                    began = moment(time_of(_decode_at(kept[0]).at))  # as a fold of what is left has it
+                    began = moment(time_of(_decode_at(kept[0]).at))  # as a fold of the remaining facts would set it
                     await database.execute(_REWRITE, connection, number, at, _encode(kept).decode(), began)
             if len(page) < _PAGE:
                 return

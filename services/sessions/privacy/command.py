@@ -34,7 +34,7 @@ def export_user(settings: SessionsSettings, asked: Namespace) -> None:
     """Writes all that is stored about a user. Exits with 1 if that fails; what was written then lacks its last line;
     with 2 for an id that nobody has.
 
-    With 0, too, if nothing is stored about him: that is an answer. It is told, and the file says so.
+    It exits with 0, too, if nothing is stored about the user: that is an answer. The command and the file say so.
     """
     _run(lambda person: _export(settings, person, asked.output), asked.user)
 
@@ -132,7 +132,7 @@ def _is_confirmed(person: Person) -> bool:
     sys.stderr.flush()
     typed = sys.stdin.readline()
     if not typed.endswith("\n"):
-        _tell("")  # the input ended, and left the cursor behind the question
+        _tell("")  # the input ended, and the cursor is still behind the question
     return typed.rstrip("\n") == person.user
 
 
@@ -141,7 +141,7 @@ def _tell(text: str) -> None:
 
 
 class _Line:
-    """The progress, as one line of a terminal that changes. Elsewhere there is none."""
+    """The progress, as one changing line on a terminal. Elsewhere nothing is shown."""
 
     def __init__(self) -> None:
         self._shown = sys.stderr.isatty()

@@ -16,7 +16,8 @@ class _Answer(msgspec.Struct):
 
 
 async def disconnect(link: NatsLink, person: Person) -> None:
-    """Ends all connections of his, so that clients do not reconnect. Raises `NatsAway`, `NatsRefused`."""
+    """Ends all connections of the user in a way after which clients do not reconnect. Raises `NatsAway`,
+    `NatsRefused`."""
     call = msgspec.json.encode({"user": person.user})
     _, answer = await link.request(subjects.API_DISCONNECT, call)
     try:

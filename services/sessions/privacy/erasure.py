@@ -1,9 +1,9 @@
-"""Erases a user: in the log, in what was derived from it, and in the histories of channels.
+"""Erases a user: in the log, in everything derived from it, and in the histories of channels.
 
-The order makes it safe to stop anywhere and to begin again: a fact is gone before the one that says that it is his. The
-log is rewritten first, while the tables still know his connections; then `Erased` is written, which every fold obeys;
-and what came in meanwhile, while somebody confirmed it, is rewritten last. Digests of his connections are kept: edges
-that were away tell of them later, and erasing again finds that.
+The order makes it safe to stop anywhere and to begin again: a fact is removed before the one that tells whose it is.
+The log is rewritten first, while the tables still know the user's connections; then `Erased` is written, which every
+fold obeys; facts that came meanwhile, such as while the operator confirmed, are rewritten last. Digests of the
+connections are kept: edges that were away write facts about them later, and another erasure finds these.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from services.sessions.privacy.tables_postgres import Tables
 PATIENCE_S: Final = 30.0
 """How long an erasure waits for the service to read the log, and for the user's sessions to end."""
 _HEARD_S: Final = 6.0
-"""How long the service may hear no edge: longer than it takes until it counts one as lost."""
+"""How long the service may hear no edge: longer than it takes to count an edge as lost."""
 _AGAIN_S: Final = 0.1
 HEARING: Final = "asking whether the sessions service runs"
 READING: Final = "waiting until all have read the session log"
-"""The step in which the read models and the webhooks read what is to be rewritten."""
+"""The step in which the read models and the webhooks read the messages that will be rewritten."""
 
 
 @dataclass(slots=True)
 class _Search:
-    """What was found: where it is, up to the message `upto` of the log of this epoch."""
+    """Where data about the user was found, up to the message `upto` of the log of this epoch."""
 
     epoch: str
     upto: int
@@ -51,9 +51,9 @@ class _Search:
 
 
 class Erasure:
-    """Of one user. `webhooks` are the names of those that are configured, as they read the log too.
+    """The erasure of one user. `webhooks` are the names of the configured webhooks, which read the log too.
 
-    Every method raises `StoreAway`, `NatsAway`, `NatsRefused`, and `Incomplete`: erasing again then goes on.
+    Every method raises `StoreAway`, `NatsAway`, `NatsRefused`, and `Incomplete`: another erasure then goes on.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Erasure:
         self._found: _Search | None = None
 
     async def search(self) -> Report:
-        """What is stored about him. Changes nothing."""
+        """Finds what is stored about the user. Changes nothing."""
         state = await self._log.state()
         await self._read_upto(state.last, state.epoch)
         self._about = about = await self._tables.connections()
@@ -97,7 +97,8 @@ class Erasure:
         return Report(+counts, await self._tables.erased_at())
 
     async def disconnected(self, and_end: bool) -> None:
-        """Raises `Connected` if he is connected; with `and_end` his connections are ended instead, and waited for."""
+        """Raises `Connected` if the user is connected. With `and_end` it ends the connections instead, and waits until
+        they are closed."""
         if not await self._tables.open_sessions():
             return
         if not and_end:
@@ -111,8 +112,8 @@ class Erasure:
             )
 
     async def _see_the_service_run(self) -> None:
-        """Waits until the service hears an edge, of which each tells of itself every second. Nobody is disconnected
-        for an erasure that cannot go on, as the service does not run."""
+        """Waits until the service hears an edge; each sends a heartbeat every second. So nobody is disconnected for an
+        erasure that cannot go on because the service does not run."""
         heard, until = await self._tables.heard(), self._until(min(_HEARD_S, self._patience_s))
         while await self._tables.heard() == heard:
             self._progress(HEARING, 0, 0)
@@ -121,12 +122,12 @@ class Erasure:
             )
 
     async def erase(self) -> Counter[str]:
-        """Erases what `search` has found, and what came since. Returns what was taken out of the log, by store."""
+        """Erases what `search` has found, and what came since. Returns how many facts were removed, by store."""
         try:
             async with claimed(self._pool, Work.ERASING) as held:
                 return await self._erase(held)
         except OthersWork:
-            raise Incomplete("a read model is being rebuilt, from facts that are to be erased: wait for it") from None
+            raise Incomplete("a read model is being rebuilt from facts to be erased: wait until that is over") from None
 
     async def _erase(self, held: Claim) -> Counter[str]:
         found, about = self._found, self._about
@@ -152,7 +153,8 @@ class Erasure:
         await self._keys.erase(keys)
 
     async def _read_upto(self, sequence: int, epoch: str) -> None:
-        """Waits until all readers of the log have read it up to there: what they have not, must not be rewritten."""
+        """Waits until all readers of the log have read it up to there: messages that they have not read must not be
+        rewritten."""
         until = self._until()
         while True:
             position = await self._tables.position(self._webhooks)
@@ -161,8 +163,8 @@ class Erasure:
             self._progress(READING, position.sequence, sequence)
             await self._wait(
                 until,
-                f"the sessions service, or a webhook of it, has read the log up to {position.sequence} of {sequence}: "
-                "it must run, and catch up",
+                "the sessions service, or one of its webhooks, has read the log only up to message "
+                f"{position.sequence} of {sequence}: it must run, and catch up",
             )
 
     def _until(self, patience_s: float | None = None) -> float:

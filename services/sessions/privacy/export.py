@@ -1,5 +1,5 @@
-"""Everything that is stored about a user, as JSON lines: each says in `store` where it is from. However much there is,
-only what is being written is in memory."""
+"""Everything that is stored about a user, as JSON lines: each names its origin in `store`. However much there is, only
+the lines that are being written are in memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class Export:
-    """Of one user. Every method raises `StoreAway`, `NatsAway`, `NatsRefused`."""
+    """The export of one user. Every method raises `StoreAway`, `NatsAway`, `NatsRefused`."""
 
     def __init__(self, link: NatsLink, pool: Pool, person: Person, progress: Progress) -> None:
         self._person = person
@@ -40,11 +40,11 @@ class Export:
         self._publications = Publications(link, person, progress)
         self._keys = Keys(link, person, progress)
         self.found = 0
-        """The lines that tell something about him: all but the first, which says who is meant, and the last."""
+        """The lines with data about the user: all except the first, which names the user, and the last."""
 
     async def lines(self) -> AsyncGenerator[bytes, None]:
-        """The lines, each with its line break. The first one says who is meant. The last one says how many came before
-        it, and how many of these tell something about him: without it, some lack."""
+        """The lines, each with its line break. The first one names the user. The last one says how many came before it,
+        and how many of these have data about the user: if it is missing, so are others."""
         yield _line("user", id=self._person.user, digest=self._person.digest)
         async for line in self._lines():
             yield line
@@ -76,7 +76,7 @@ class Export:
                 if not self._tables.is_about_him(kept, row, about):
                     continue
                 facts = [Raw(row.data)] if kept is WEBHOOK_STATES else about.facts_in(row.data)
-                more = {} if facts else {"text": row.data.decode(errors="backslashreplace")}  # it is no JSON of ours
+                more = {} if facts else {"text": row.data.decode(errors="backslashreplace")}  # it is not JSON of ours
                 yield _line(kept.store, key=row.key, reason=row.reason, facts=facts, **more)
 
 

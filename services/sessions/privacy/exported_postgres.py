@@ -15,7 +15,7 @@ _PREFETCH: Final = 256
 _OF_USER: Final = "SELECT to_jsonb(t)::text FROM {table} t WHERE t.user_id = $1 ORDER BY {order}"
 _OF_CONNECTIONS: Final = """
 SELECT to_jsonb(t)::text FROM {table} t WHERE t.{column} = ANY($1::text[]){more} ORDER BY {order}"""
-# One without an end of its own ended with its connection.
+# A subscription without an end of its own ended with its connection.
 _SUBSCRIPTIONS: Final = """
 SELECT (to_jsonb(t) || jsonb_build_object('until', COALESCE(t.until, (
     SELECT c.closed_at FROM connections c WHERE c.id = t.connection AND c.opened_at = t.opened_at))))::text

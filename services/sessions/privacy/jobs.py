@@ -1,4 +1,4 @@
-"""Erasures that were asked for over HTTP: they run by themselves, and say how far they have come."""
+"""Erasures that were requested over HTTP: they run in the background, and report their progress."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 MAX_RUNNING: Final = 4
 """Each reads everything that NATS holds."""
 MAX_KEPT: Final = 256
-"""Erasures that have ended, of which one can still ask what became."""
+"""Erasures that have ended, whose results can still be requested."""
 
 _HOW_TO_DISCONNECT: Final = 'ask again with "disconnect": true'
 
@@ -34,7 +34,7 @@ Open = Callable[[], AbstractAsyncContextManager[Stores]]
 
 
 class Asked(NamedTuple):
-    """What was asked for: of whom, by his digest, and how."""
+    """What was requested: for which user, by digest, and how."""
 
     digest: str
     dry_run: bool
@@ -42,9 +42,9 @@ class Asked(NamedTuple):
 
 
 class Job(msgspec.Struct):
-    """An erasure. `stores`: how much was found, by store; `step`: what it works on, and how far it is there.
+    """An erasure. `stores`: how much was found, by store; `step`: what it works on, of which `done` of `total` is done.
 
-    `state` is "failed" with the reason in `error`: what is done stays done, and asking again goes on from there.
+    If `state` is "failed", `error` has the reason: what is done stays done, and another request goes on from there.
     """
 
     id: str
@@ -64,12 +64,11 @@ class Job(msgspec.Struct):
 
 
 class TooMany(Exception):
-    """As many erasures run as may."""
+    """The most erasures that may run at a time are running."""
 
 
 class Jobs:
-    """The erasures of this process. Those of one user run one after the other, in the order in which they were asked
-    for."""
+    """The erasures of this process. Those of one user run one after the other, in the order of the requests."""
 
     def __init__(self, open_stores: Open) -> None:
         self._open = open_stores
@@ -83,7 +82,7 @@ class Jobs:
         return self._jobs.get(name)
 
     def start(self, person: Person, dry_run: bool, disconnect: bool) -> Job:
-        """Begins to erase a user, or returns the erasure of him that runs and is the same. Raises `TooMany`."""
+        """Begins to erase a user, or returns the same erasure if it is already running. Raises `TooMany`."""
         asked = Asked(person.digest, dry_run, disconnect and not dry_run)
         running = self._running.get(asked)
         if running is not None:
@@ -98,7 +97,7 @@ class Jobs:
         return job
 
     async def stop(self) -> None:
-        """Ends all of them; asked for again, they go on."""
+        """Ends all of them; if they are requested again, they go on."""
         await self._tasks.stop()
 
     async def _run(self, job: Job, person: Person, asked: Asked) -> None:

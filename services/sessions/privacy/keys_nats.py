@@ -1,4 +1,4 @@
-"""Idempotency keys: those that a user gave name him in the message id that edges make of them."""
+"""Idempotency keys: edges make message ids of them, which contain the id of the user who gave the key."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Keys:
         self._searched = 0
 
     async def search(self) -> array[int]:
-        """The sequences of those of his keys that came since this was called last."""
+        """The sequences of the user's keys that came since this was called last."""
         after, upto = self._searched, await self._last()
         found = array("Q", [key.sequence async for key in self._his(after, upto)])
         self._searched = max(after, upto)
         return found
 
     async def his(self) -> AsyncIterator[StoredMessage]:
-        """His keys."""
+        """The user's keys."""
         async for key in self._his(0, await self._last()):
             yield key
 
@@ -55,13 +55,14 @@ class Keys:
             self._progress("idempotency keys", min(after, upto), upto)
 
     def _is_his(self, message: StoredMessage) -> bool:
-        """A key of a channel with history is in the body, behind its position; another one is the message's own id."""
+        """The key of a channel with history is in the body, behind its position; any other key is the message's own
+        id."""
         stored = message.data.decode(errors="replace").rpartition(" ")[2]
         own = (header(message.headers, _ID) or b"").decode(errors="replace")
         person = self._person
         return any(person.gave_key(one) or person.is_of_his_channel(one) for one in (stored, own))
 
     async def erase(self, sequences: array[int]) -> None:
-        """Deletes these keys. What was published with one may be published again."""
+        """Deletes these keys. A publication that had one may be published again."""
         for sequence in sequences:
             await erase(self._link, subjects.KEYS_STREAM, sequence)

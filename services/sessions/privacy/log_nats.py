@@ -1,8 +1,9 @@
-"""The stream of the session log: finds the messages that are about a user, and takes what is about him out of them.
+"""The stream of the session log: finds the messages about a user, and removes the facts about the user from them.
 
-A message is first written without him into the archive, under its epoch and sequence, where it stands for the one in
-the stream; then that one is deleted and overwritten. A crash in between loses nothing, and doing it again finishes it.
-The newest messages go first, so that a fact is gone before the one by which it is known to be his.
+A message is first written into the archive without these facts, under its epoch and sequence, where it replaces the one
+in the stream; then the message in the stream is deleted and overwritten. A crash in between loses nothing, and another
+erasure finishes the work. The newest messages are first, so that a fact is removed before the one that tells whose it
+is.
 """
 
 from __future__ import annotations
@@ -44,12 +45,13 @@ class LogOfPerson:
         return found
 
     async def search(self, about: Connections, after: int, upto: int) -> array[int]:
-        """The sequences of the messages about him, after one and up to another. `about` learns of connections."""
+        """The sequences of the messages about the user, after `after` and up to `upto`. `about` learns of
+        connections."""
         messages = self.messages(after, upto)
         return array("Q", [one.sequence async for one in messages if about.rewritten(one.data) is not None])
 
     async def messages(self, after: int = 0, upto: int = 0) -> AsyncIterator[StoredMessage]:
-        """The messages after one and up to another, or up to the last."""
+        """The messages after `after` and up to `upto`, or up to the last."""
         upto = upto or (await self.state()).last
         left = 1
         while left and after < upto:
@@ -61,7 +63,7 @@ class LogOfPerson:
             self._progress(_STEP, min(after, upto), upto)
 
     async def erase(self, about: Connections, epoch: str, sequences: array[int]) -> int:
-        """Takes him out of these messages, the newest first. Returns how many facts that were."""
+        """Removes the facts about the user from these messages, the newest first. Returns how many facts that were."""
         removed = 0
         for done, sequence in enumerate(reversed(sequences), 1):
             message = await message_at(self._link, _STREAM, sequence)
@@ -78,7 +80,7 @@ class LogOfPerson:
         return removed
 
     async def append(self, person: Person, at: int) -> int:
-        """Writes that he is erased, as of `at` in Unix milliseconds. Returns the sequence of that fact."""
+        """Writes that the user is erased, as of `at` in Unix milliseconds. Returns the sequence of that fact."""
         writer = f"privacy-{uuid.uuid4().hex}"
         batch = EventBatch(edge="privacy", instance=writer, number=1, events=[Erased(at, person.digest)])
         headers = header_block(Nats_Msg_Id=batch.message_id)

@@ -1,4 +1,4 @@
-"""Who is meant by a user id, wherever it is written. Pure."""
+"""Recognizes a user id, in all forms in which it is written. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from services.sessions.values import identity
 _ESCAPE: Final = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))')
 _SHORT: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _OF_CLIENT: Final = "client."
-"""How the idempotency keys that clients give begin: `services.edge.channels.message_ids` makes them."""
+"""The prefix of message ids for the idempotency keys that clients give: `services.edge.channels.message_ids` makes
+them."""
 
 _decode_key = msgspec.json.Decoder(tuple[str, str, str]).decode
 
@@ -25,8 +26,8 @@ class NobodyMeant(ValueError):
 
 
 class Person:
-    """The user with this id. `stored` is the id as rows have it, `plain` as names of channels have it there, `digest`
-    what stands for him in the log once he is erased. Raises `NobodyMeant`."""
+    """The user with this id. `stored` is the id as rows have it, `plain` as names of channels in rows have it, and
+    `digest` stands for the user in the log after an erasure. Raises `NobodyMeant`."""
 
     def __init__(self, user: str) -> None:
         if not user:
@@ -44,13 +45,13 @@ class Person:
         return f"Person({self.digest[:12]})"  # never the id: it would get into logs
 
     def has_id(self, value: object) -> bool:
-        """Whether a value is his id, as he has it or as rows do."""
+        """Whether a value is the user's id, in its own form or as rows have it."""
         return isinstance(value, str) and value in (self.user, self.stored)
 
     def owns(self, channel: object) -> bool:
-        """Whether a channel is his alone, as its name says: "#<user id>", also behind the name of a namespace.
+        """Whether a channel belongs to this user alone, by its name: "#<user id>", also behind the name of a namespace.
 
-        A channel that names several users ("talk#1,2") is no one's alone.
+        A channel that names several users ("talk#1,2") belongs to none of them alone.
         """
         if not isinstance(channel, str) or not channel.endswith((f"#{self.user}", f"#{self.plain}")):
             return False
@@ -58,7 +59,7 @@ class Person:
         return not before or before.endswith(":") or "," not in self.user
 
     def gave_key(self, message_id: str) -> bool:
-        """Whether it is the message id of an idempotency key that he gave."""
+        """Whether this is the message id of an idempotency key that the user gave."""
         if not message_id.startswith(_OF_CLIENT):
             return False
         try:
@@ -68,7 +69,7 @@ class Person:
         return self.has_id(user) or self.owns(channel)
 
     def is_of_his_channel(self, message_id: str) -> bool:
-        """Whether it is the message id of a key that a backend gave for a channel of his."""
+        """Whether this is the message id of a key that a backend gave for a channel of the user."""
         scheme, _, name = message_id.partition(".")
         try:
             channel = base64.b64decode(name, validate=True).decode().partition("\n")[0] if scheme == "api" else ""
@@ -77,12 +78,14 @@ class Person:
         return self.owns(channel)
 
     def is_named_in(self, text: bytes | str) -> bool:
-        """Whether his id is in a text that may be no JSON, between quotation marks, however it is escaped there."""
+        """Whether the user's id is in a text, which need not be JSON: between quotation marks, however it is escaped
+        there."""
         plain = text if isinstance(text, str) else text.decode(errors="replace")
         return any(f'"{name}"' in form for name in {self.user, self.stored} for form in (plain, _unescaped(plain)))
 
     def is_in(self, value: Any) -> bool:
-        """Whether his id, or the name of a channel of his, is a string somewhere in a decoded JSON value."""
+        """Whether the user's id, or the name of one of the user's channels, is a string anywhere in a decoded JSON
+        value."""
         waiting = [value]
         while waiting:
             one = waiting.pop()

@@ -1,4 +1,4 @@
-"""How an export or an erasure says how far it has come, to whoever watches. Pure."""
+"""How an export or an erasure reports its progress. Pure."""
 
 from __future__ import annotations
 
@@ -7,28 +7,29 @@ from typing import NamedTuple, Protocol
 
 
 class Progress(Protocol):
-    """Is told `done` of `total` of a step, often. `total` is 0 where nobody knows it."""
+    """Called often, with `done` of `total` of a step. `total` is 0 if it is not known."""
 
     def __call__(self, step: str, done: int, total: int) -> None: ...
 
 
 def unwatched(step: str, done: int, total: int) -> None:
-    """The progress that nobody watches."""
+    """Does nothing, if nobody watches the progress."""
 
 
 class Incomplete(Exception):
-    """An erasure cannot go on now. What is done stays done, and erasing again goes on from there. The text says why."""
+    """An erasure cannot go on now. What is done stays done, and another erasure goes on from there. The text says
+    why."""
 
 
 class Connected(Exception):
-    """The user is connected, so nothing was erased. Whoever tells it adds how he is disconnected."""
+    """The user is connected, so nothing was erased. Whoever reports this adds how to disconnect the user."""
 
     def __init__(self) -> None:
         super().__init__("the user is connected, and nothing was erased: let your application refuse them")
 
 
 class Report(NamedTuple):
-    """What is, or was, stored about the user: how much, by store. `erased_at`: when he was erased before, in Unix
+    """How much is, or was, stored about the user, by store. `erased_at`: when the user was erased before, in Unix
     milliseconds, 0 if never."""
 
     stores: Counter[str]

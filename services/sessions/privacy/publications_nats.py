@@ -1,9 +1,8 @@
 """The histories of channels: finds the publications of a user and their entries in the indexes, and deletes them.
 
-A publication that is deleted leaves no trace: a client that comes back across the hole would be told that it missed
-nothing. So the channel first gets a mark, as `history_remove` makes one: a client from before it gets `recovered:
-false`. What others published stays, and is read as before. docs/decisions/0043-erasure-rewrites-the-log.md has the
-reasons.
+A deleted publication leaves no trace: a client that comes back from before it would be told that it missed nothing. So
+the channel first gets a mark, like that of `history_remove`: a client from before the mark gets `recovered: false`.
+Publications of others stay, and are read as before. docs/decisions/0043-erasure-rewrites-the-log.md has the reasons.
 """
 
 from __future__ import annotations
@@ -27,15 +26,16 @@ from services.sessions.privacy.progress import Progress
 _PAGE: Final = 256
 _ID: Final = MESSAGE_ID.encode()
 _INDEX_S: Final = 2.0
-"""How long an index may take to read what was just stored. One of an epoch that is void never does."""
+"""How long an index may take to read what was just stored. An index of a void epoch never does."""
 _WAIT_S: Final = 0.02
 _EVERYTHING: Final = ">"
 
 
 @dataclass(slots=True)
 class Found:
-    """What is his in one log, which keeps `limit` messages of a channel: sequences in the log, numbers in each of its
-    indexes; and by subject the newest sequence that is or was his. `at` is the log's last sequence when it was read."""
+    """The user's messages in one log, which keeps `limit` messages of a channel: their sequences in the log, their
+    numbers in each of its indexes; and by subject the newest sequence that is or was the user's. `at` is the log's last
+    sequence when it was read."""
 
     stream: str
     limit: int
@@ -45,7 +45,7 @@ class Found:
     newest: dict[str, int] = field(default_factory=dict)
 
     def note(self, subject: str, sequence: int) -> None:
-        """An entry of his."""
+        """Notes an entry of the user."""
         self.newest[subject] = max(sequence, self.newest.get(subject, 0))
 
 
@@ -56,14 +56,14 @@ class Publications:
         self._link = link
         self._person = person
         self._progress = progress
-        self._searched: dict[str, int] = {}  # by log or index, up to where
+        self._searched: dict[str, int] = {}  # by log or index: up to which sequence
 
     async def streams(self) -> list[str]:
         """The logs of the channels."""
         return sorted(await stream_names(self._link, subjects.LOGS))
 
     async def search(self) -> list[Found]:
-        """What is his, by log, of what came since this was called last."""
+        """The user's messages that came since this was called last, by log."""
         found = [await self._search(stream) for stream in await self.streams()]
         return [each for each in found if each.log or any(each.indexes.values())]
 
@@ -76,7 +76,7 @@ class Publications:
         prefix = subjects.index_of(stream, "")
         for index in await stream_names(self._link, prefix):
             if "_" in index.removeprefix(prefix):
-                continue  # that of another class, whose name goes on
+                continue  # an index of another class, whose name is longer
             numbers = found.indexes[index] = array("Q")
             state = await stream_state(self._link, index)
             async for message in self._new(index, 0 if state is None else state.last):
@@ -85,14 +85,14 @@ class Publications:
         return found
 
     async def _new(self, stream: str, upto: int) -> AsyncIterator[StoredMessage]:
-        """What is his in a log or an index up to a sequence, after what was searched before."""
+        """The user's messages in a log or an index up to a sequence, after those that were searched before."""
         after = self._searched.get(stream, 0)
         async for message in self._his(stream, after, upto):
             yield message
         self._searched[stream] = max(after, upto)
 
     async def his(self, stream: str) -> AsyncIterator[StoredMessage]:
-        """The messages of a log or an index that he published, or that are in a channel of his."""
+        """The messages of a log or an index that the user published, or that are in a channel of the user."""
         state = await stream_state(self._link, stream)
         async for message in self._his(stream, 0, 0 if state is None else state.last):
             yield message
@@ -117,11 +117,12 @@ class Publications:
         return self._person.owns(subjects.channel_of(subject))
 
     async def erase(self, found: Found) -> None:
-        """Deletes what is his in a log, once no client can take its absence for a proof."""
+        """Deletes the user's messages in a log, once no client can take their absence as proof that it missed
+        nothing."""
         marked = 0
         alone: list[str] = []  # subjects of which the log holds nothing but one publication of another user
         for subject, newest in found.newest.items():
-            if not self._owns(subject):  # otherwise nobody but he could recover, and the mark itself would name him
+            if not self._owns(subject):  # otherwise only the user could recover, whom the mark would name
                 at = await self._mark(found, subject, newest)
                 marked = max(marked, at)
                 if not at:
@@ -141,8 +142,8 @@ class Publications:
                 await self._forget_before(index, subject, found.newest[subject])
 
     async def _mark(self, found: Found, subject: str, upto: int) -> int:
-        """Marks a channel in which something up to the sequence `upto` is missing. The sequence of the mark; 0 if there
-        must be none, as it would take the only place that the log has for the channel."""
+        """Marks a channel in which a message up to the sequence `upto` will be missing. Returns the sequence of the
+        mark; 0 if there must be no mark, as it would take the only place that the log has for the channel."""
         while True:
             newest = await read_last(self._link, found.stream, subject)
             if newest is not None and removed_upto(newest.headers) >= upto:
@@ -158,7 +159,7 @@ class Publications:
                 continue
 
     async def _await_index(self, index: str, upto: int) -> None:
-        """Until the index has read the log up to there: without its newest entry it would seem to be behind."""
+        """Waits until the index has read the log up to there: without its newest entry it would seem to be behind."""
         until = asyncio.get_running_loop().time() + _INDEX_S
         while asyncio.get_running_loop().time() < until:
             newest = await last_followed(self._link, index)
@@ -167,8 +168,8 @@ class Publications:
             await asyncio.sleep(_WAIT_S)
 
     async def _forget_before(self, index: str, subject: str, erased: int) -> None:
-        """The index forgets all from before the newest entry of the channel, if the erased one was just before that: it
-        would prove that there was nothing in between."""
+        """Removes all entries of the index from before the newest entry of the channel, if the erased entry was just
+        before that one: otherwise the index would prove that there was nothing in between."""
         newest = await last_followed(self._link, index, subject)
         if newest is None or newest.sequence < erased:
             return

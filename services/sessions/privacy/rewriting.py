@@ -1,6 +1,6 @@
-"""Takes what is about one user out of JSON that is about several. Pure.
+"""Removes the facts about one user from JSON about several users. Pure.
 
-Everything else stays, byte for byte, also what this version does not know: members of a batch, and types of facts.
+Everything else stays, byte for byte, including members of a batch and types of facts that this version does not know.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from services.sessions.values import name_of, text
 
 _OPENED: Final = "opened"
 _OFFSETS: Final = "offsets"
-"""The member of a fact that has values by channel: the end of a connection says how far it was in each."""
+"""The member of a fact that has values by channel: the end of a connection has the offset in each."""
 _DECODE_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -26,7 +26,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class _Named(msgspec.Struct):
-    """What of a fact, or of an event of a webhook, may name somebody."""
+    """The members of a fact, or of an event of a webhook, that may name a user."""
 
     type: Any = None
     user: Any = None
@@ -39,8 +39,8 @@ _decode_named = msgspec.json.Decoder(_Named).decode
 
 
 class Rewritten(NamedTuple):
-    """The bytes without what was about the user, and how many facts that was. `data` is None if nothing can stay: the
-    bytes are no JSON of ours, and name him."""
+    """The bytes without the facts about the user, and how many facts were `removed` and are `left`. `data` is None if
+    nothing can stay: the bytes are not JSON of ours, and name the user."""
 
     data: bytes | None
     removed: int
@@ -48,9 +48,9 @@ class Rewritten(NamedTuple):
 
 
 class Connections:
-    """The connections of a user: those that are known already, and those that the facts in what is read next open.
-    `erased` are digests of those that were his when he was erased before: of them late facts may tell.
-    `channels` are those of his own that facts named, as rows have them."""
+    """The connections of a user: those that are known already, and those that are opened in facts read from now on.
+    `erased` are digests of the user's connections in earlier erasures: late facts may name them. `channels` are the
+    user's own channels that facts named, as rows have them."""
 
     def __init__(self, person: Person, known: set[str], erased: Set[bytes] = frozenset()) -> None:
         self._person = person
@@ -59,7 +59,7 @@ class Connections:
         self.channels: set[str] = set()
 
     def has(self, connection: str) -> bool:
-        """Whether a connection is his."""
+        """Whether a connection is the user's."""
         if connection in self.known:
             return True
         if not self._erased or connection_digest(connection) not in self._erased:
@@ -68,8 +68,9 @@ class Connections:
         return True
 
     def left_of(self, fact: Raw) -> Raw | None:
-        """What of a fact is not about him: itself, one that no longer names a channel of his, or nothing. One that
-        opens a connection of his makes the later ones about it his too."""
+        """The part of a fact that is not about the user: the fact itself, a fact that no longer names an own channel of
+        the user, or nothing. If a fact opens a connection of the user, later facts about that connection are about the
+        user, too."""
         try:
             named = _decode_named(fact)
         except _DECODE_ERRORS:
@@ -91,11 +92,11 @@ class Connections:
         return fact
 
     def facts_in(self, data: bytes) -> list[Raw]:
-        """The facts about him in a message of the session log, or in the body of a webhook's request."""
+        """The facts about the user in a message of the session log, or in the body of a webhook's request."""
         return [fact for fact in facts_of(data) if self.left_of(fact) is None]
 
     def rewritten(self, data: bytes) -> Rewritten | None:
-        """The message, or body, without them; None if there are none."""
+        """The message, or body, without the facts about the user; None if there are none."""
         members = _members(data)
         events = None if members is None else _events(members)
         if members is None or events is None:
@@ -110,12 +111,12 @@ class Connections:
 
 
 def connection_digest(connection: str) -> bytes:
-    """What is kept of a connection of an erased user, while the log may tell of it."""
+    """The digest that is kept of a connection of an erased user, as long as the log may have facts about it."""
     return sha256(connection.encode()).digest()
 
 
 def _without_offsets(fact: Raw, channels: set[str]) -> Raw:
-    """A fact that does not say how far a client was in these channels."""
+    """The fact without the offsets in these channels."""
     members = _decode_members(fact)
     kept = {name: offset for name, offset in _decode_members(members[_OFFSETS]).items() if name not in channels}
     if kept:
@@ -126,7 +127,7 @@ def _without_offsets(fact: Raw, channels: set[str]) -> Raw:
 
 
 def facts_of(data: bytes) -> list[Raw]:
-    """All facts in a message or body; none if it is no JSON of ours."""
+    """All facts in a message or body; none if it is not JSON of ours."""
     members = _members(data)
     return (None if members is None else _events(members)) or []
 

@@ -1,7 +1,6 @@
-"""What tables of PostgreSQL hold about a user beside the read models: what was set aside, and what webhooks know.
+"""What PostgreSQL has about a user beside the read models: letters that were set aside, and what webhooks know.
 
-The rows of read models go when `Erased` is folded, in the transaction that folds it; they are only counted here, and
-waited for.
+The rows of read models are deleted in the transaction that folds `Erased`; here they are only counted.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from services.sessions.statements import LOCK_POSITION, NEXT_GENERATION
 from services.sessions.store import ORIGIN, Position
 
 _ERASED: Final = "erased"
-"""What the reason of a letter becomes that named the user."""
+"""The new reason of a letter whose reason named the user."""
 
 CONNECTIONS: Final = """
 SELECT c.id FROM connections c JOIN sessions s ON s.id = c.session_id WHERE s.user_id = $1"""
@@ -36,7 +35,7 @@ ON CONFLICT (user_digest, connection) DO UPDATE SET at = excluded.at"""
 _OPEN: Final = "SELECT count(*) FROM sessions WHERE user_id = $1 AND ended_at IS NULL"
 _HEARD: Final = "SELECT sum(extract(epoch FROM heard_at))::text FROM heard_edges"
 _ERASURE: Final = "SELECT at FROM erasures WHERE user_digest = $1"
-# A model that another version has folded is folded on, and its own position stays behind until it is rebuilt.
+# A model that another version has folded is folded on, but its own position stays behind until it is rebuilt.
 _POSITIONS: Final = """
 SELECT epoch, sequence FROM projections WHERE name = ANY($2::text[])
 UNION ALL SELECT epoch, sequence FROM webhooks WHERE name = ANY($1::text[])"""
@@ -53,7 +52,7 @@ _COUNTS_OF_CONNECTIONS: Final = {
     "refusals": """SELECT count(*) FROM refusals
         WHERE connection = ANY($1::text[]) AND user_id = '' AND connection <> ''""",
 }
-"""The connections are asked for first: joined with all else, PostgreSQL would read whole tables."""
+"""The connections are read first: with joins, PostgreSQL would read whole tables."""
 _PAGE: Final = 64
 
 
@@ -62,13 +61,13 @@ class Kept(NamedTuple):
 
     store: str
     read: str
-    """Its rows after a key, in order: the key's columns, the JSON, and the reason why it was set aside."""
+    """Reads the rows after a key, in order: the key's columns, the JSON, and the reason why it was set aside."""
     start: tuple[Any, ...]
     remove: str
     rewrite: str
     """Parameters: the key's columns, the reason, the JSON, and its size."""
     size: Callable[[Rewritten], int] = lambda left: 0
-    """The size as the table has it."""
+    """The size as the table stores it."""
 
 
 DEAD_LETTERS: Final = Kept(
@@ -116,43 +115,44 @@ class Tables:
         self._channels = OwnChannels(person)
 
     async def connections(self) -> Connections:
-        """His connections that the tables know, and those that were his in erasures before this one."""
+        """The user's connections that the tables know, and the digests of those from earlier erasures."""
         async with self._pool.database() as database, database.transaction():
             known = {row[0] async for row in database.cursor(CONNECTIONS, self._person.stored)}
             erased = {row[0] async for row in database.cursor(_ERASED_CONNECTIONS, self._person.digest)}
         return Connections(self._person, known, erased)
 
     async def remember(self, about: Connections) -> None:
-        """Keeps digests of his connections: soon nothing says whose they were, and what edges tell late names them."""
+        """Keeps digests of the user's connections: soon nothing else tells whose they were, and late facts may name
+        them."""
         async with self._pool.database() as database:
             for some in portions(sorted(about.known)):
                 await database.execute(_REMEMBER, self._person.digest, [connection_digest(one) for one in some])
 
     async def open_sessions(self) -> int:
-        """How many sessions of his are open."""
+        """How many sessions of the user are open."""
         async with self._pool.database() as database:
             return int(await database.fetchval(_OPEN, self._person.stored))
 
     async def heard(self) -> str:
-        """Something that is another each time that the service has heard an edge, whatever the clocks say."""
+        """A value that changes each time that the service hears an edge, whatever the clocks say."""
         async with self._pool.database() as database:
             return str(await database.fetchval(_HEARD))
 
     async def erased_at(self) -> int:
-        """When he was erased, as the fold knows it: Unix milliseconds, 0 if he never was."""
+        """When the user was erased, as the fold knows it: Unix milliseconds, 0 if never."""
         async with self._pool.database() as database:
             at = await database.fetchval(_ERASURE, self._person.digest)
         return 0 if at is None else milliseconds(at)
 
     async def position(self, webhooks: list[str]) -> Position:
-        """What the slowest reader of the log has read: the read models, and these webhooks once they have begun."""
+        """The position of the slowest reader of the log: the read models, and these webhooks once they have begun."""
         async with self._pool.database() as database:
             stored = await database.fetch(_POSITIONS, webhooks, list(NAMES.values()))
         rows = [Position(*row) for row in stored]
         return min(rows, default=ORIGIN, key=lambda row: row.sequence) if len({r.epoch for r in rows}) == 1 else ORIGIN
 
     async def count(self, about: Connections) -> Counter[str]:
-        """How much there is about him, by store."""
+        """How much there is about the user, by store."""
         counts: Counter[str] = Counter()
         async with self._pool.database() as database:
             for store, query in _COUNTS.items():
@@ -169,9 +169,9 @@ class Tables:
         return +counts
 
     async def erase(self, about: Connections) -> None:
-        """Takes him out of what is no read model, and what is told of his channels out of all tables. `Erased` must
-        have been folded; what the fold could not find by the digest, for want of a row of the device, goes too; and
-        the tables beside of rebuilds that were killed."""
+        """Removes the user from all tables other than read models, and everything about the user's own channels from
+        all tables. `Erased` must have been folded. Also removes rows that the fold could not find by the digest, as the
+        device had no row; and the tables that killed rebuilds have left beside the live ones."""
         for kept in KEPT:
             async for row in self.rows(kept):
                 left = self._taken_out(kept, row, about)
@@ -181,10 +181,10 @@ class Tables:
             await database.fetchrow(LOCK_POSITION, NAME)
             until = milliseconds(await database.fetchval(_ERASURE, self._person.digest))
             await erase_users(database, {self._person.stored: until})
-            for some in portions(sorted(about.known)):  # told after `Erased`, when the fold knew none of them any more
+            for some in portions(sorted(about.known)):  # stored after `Erased`: the fold knew none any more
                 await database.execute(REFUSALS_OF_CONNECTIONS, some)
             await self._channels.erase(database, await self._channels.names(database, about), until, about)
-            await database.execute(NEXT_GENERATION, NAME)  # whoever keeps such rows in memory reads them anew
+            await database.execute(NEXT_GENERATION, NAME)  # so that processes with such rows in memory load them anew
         async with self._pool.database() as database:
             await remove_left_behind(database)
 
@@ -201,11 +201,11 @@ class Tables:
             after = page[-1].key
 
     def is_about_him(self, kept: Kept, row: KeptRow, about: Connections) -> bool:
-        """Whether something in a row is about him."""
+        """Whether anything in a row is about the user."""
         return self._taken_out(kept, row, about) is not None
 
     def _taken_out(self, kept: Kept, row: KeptRow, about: Connections) -> Rewritten | None:
-        """What is left of a row without him; None if it is not about him."""
+        """What is left of a row without the user; None if the row is not about the user."""
         if kept is WEBHOOK_STATES:
             try:
                 state = msgspec.json.decode(row.data)
