@@ -14,7 +14,7 @@ def describe_rebuild(parser: ArgumentParser) -> None:
         "--forget-older-than-log",
         dest="forget",
         action="store_true",
-        help="let rows go that are older than the log and its archive, and cannot be made again",
+        help="drop rows that are older than the log and its archive, and cannot be made again",
     )
 
 

@@ -11,7 +11,7 @@ _LINE_EVERY_S: Final = 5.0
 
 
 class Bar:
-    """Tells of `total` messages. `clock` is in seconds. `on_terminal`: one line that changes."""
+    """Shows progress in `total` messages. `clock` is in seconds. `on_terminal`: one line that changes."""
 
     def __init__(self, write: Callable[[str], object], on_terminal: bool, clock: Callable[[], float]) -> None:
         self._write = write
@@ -24,11 +24,11 @@ class Bar:
         self.facts = 0
 
     def begin(self, total: int) -> None:
-        """So many messages are to be folded, as far as is known."""
+        """About `total` messages are to be folded."""
         self._total = total
 
     def told(self, messages: int, facts: int) -> None:
-        """So many more are folded, with so many facts."""
+        """Counts further folded messages, with their facts."""
         self.messages += messages
         self.facts += facts
         now = self._clock()
@@ -37,12 +37,12 @@ class Bar:
             self._write(f"\r\x1b[K{self.line()}" if self._on_terminal else f"{self.line()}\n")
 
     def end(self) -> None:
-        """No more of it: the terminal's line is free again."""
+        """Ends the display, so that the terminal's line is free again."""
         if self._on_terminal:
             self._write("\r\x1b[K")
 
     def line(self) -> str:
-        """How far it is, and how long it takes still."""
+        """The progress so far, and the time that is left."""
         share = min(self.messages / self._total, 1.0) if self._total else 1.0
         taken = max(self._clock() - self._began, 0.001)
         left = taken / share - taken if share else 0.0

@@ -1,8 +1,8 @@
-"""A schema beside the live one, with the same tables, made by the same migrations. It goes with whoever made it.
+"""A schema beside the live one, with the same tables, made by the same migrations. Its maker removes it at its end.
 
-Its name begins with `PREFIX`. Who works with it holds an advisory lock of its name: a schema whose lock is free was
-left behind by a process that was killed. The next one removes it, or whoever finds it before and has the rights of its
-owner. Those who remove it share the lock, so that each returns only when it is gone.
+Its name begins with `PREFIX`. The maker holds an advisory lock on this name: a schema whose lock is free was left
+behind by a killed process. The next rebuild or comparison removes it, or any process that finds it before and has the
+rights of its owner. Processes that remove it share the lock, so that each returns only when it is gone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | Database"
 PREFIX: Final = "fairlead_beside_"
 
 _USED_EVERY_S: Final = 60.0
-"""The connection that holds the lock: more often than the service looks for what was left behind."""
+"""How often the connection that holds the lock is used: more often than the service looks for schemas that were left
+behind."""
 
 _CONNECT_TIMEOUT_S: Final = 10.0
 _DROP_TIMEOUT_S: Final = 120.0
@@ -44,7 +45,7 @@ _ERASURES: Final = "INSERT INTO {beside}.erasures SELECT * FROM {live}.erasures"
 
 
 class Beside(NamedTuple):
-    """The two schemas, quoted for SQL, and the address at which the tables of the one beside are the tables."""
+    """The two schemas, quoted for SQL, and the URL for connections whose `search_path` is the schema beside."""
 
     live: str
     beside: str
@@ -52,7 +53,7 @@ class Beside(NamedTuple):
 
 
 def url_in(url: str, schema: str) -> str:
-    """`url`, for connections whose tables are those of `schema`. A crash may take their last commits back."""
+    """`url`, for connections whose tables are those of `schema`. A crash of PostgreSQL may lose their last commits."""
     parts = urlsplit(url)
     options = {**dict(parse_qsl(parts.query)), "search_path": schema, "synchronous_commit": "off"}
     return parts._replace(query=urlencode(options)).geturl()
@@ -60,8 +61,8 @@ def url_in(url: str, schema: str) -> str:
 
 @asynccontextmanager
 async def schema_beside(url: str, used_every_s: float = _USED_EVERY_S) -> AsyncIterator[Beside]:
-    """Makes a schema with empty tables, and removes it at the end, with what is still in it. Raises `StoreAway`, also
-    in the midst of what is done with it, if others may take it for left behind."""
+    """Makes a schema with empty tables, and removes it at the end, with everything that is still in it. Raises
+    `StoreAway`, also in the middle of the caller's work if the lock is lost, so that others may remove the schema."""
     name = PREFIX + secrets.token_hex(6)
     with store_errors():
         database = await Connector(url).connect(timeout=_CONNECT_TIMEOUT_S, command_timeout=_DROP_TIMEOUT_S)
@@ -77,14 +78,14 @@ async def schema_beside(url: str, used_every_s: float = _USED_EVERY_S) -> AsyncI
                 yield beside
         finally:
             with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                await _finish(_give_up(database, name))  # otherwise the next one does it
+                await _finish(_give_up(database, name))  # otherwise the next command does it
     finally:
         with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             await database.close(timeout=5)
 
 
 async def _make(database: asyncpg.Connection[asyncpg.Record], name: str) -> str:
-    """Makes the schema, and removes those that were left behind. The live schema's name."""
+    """Makes the schema, and removes those that were left behind. Returns the live schema's name."""
     live: str | None = await database.fetchval(_LIVE)
     assert live is not None, "the revision was checked"
     await remove_left_behind(database)
@@ -99,7 +100,8 @@ async def _make(database: asyncpg.Connection[asyncpg.Record], name: str) -> str:
 
 @asynccontextmanager
 async def _kept(database: asyncpg.Connection[asyncpg.Record], every_s: float) -> AsyncIterator[None]:
-    """Uses the connection now and then. If it breaks, its lock is free: what is done meanwhile ends: `StoreAway`."""
+    """Uses the connection now and then. If it breaks, its lock is free: then the caller's work ends with
+    `StoreAway`."""
     broken: list[StoreAway] = []
 
     async def use() -> None:
@@ -125,19 +127,19 @@ async def _kept(database: asyncpg.Connection[asyncpg.Record], every_s: float) ->
             raise StoreAway(f"{broken[0]} ({_LOST})") from broken[0]
         raise
     except StoreAway as error:
-        if database.is_closed():  # not noticed yet, and the tables may be gone already
+        if database.is_closed():  # the loop above has not noticed, and the tables may be gone already
             raise StoreAway(f"{error} ({_LOST})") from error
         raise
 
 
 async def _give_up(database: Connection, name: str) -> None:
-    await database.fetchval(_UNLOCK, name)  # whoever finds it from now on returns when it is gone
+    await database.fetchval(_UNLOCK, name)  # from now on, whoever finds it returns only when it is gone
     await _drop(database, name)
 
 
 async def remove_left_behind(database: Connection) -> int:
-    """Removes the schemas with which nobody works any more, if we may. Returns how many it removed itself: those that
-    others are removing at this moment are gone, too."""
+    """Removes the schemas that nobody uses any more, if this role may. Returns how many it removed itself; schemas that
+    others were removing at the same time are gone, too."""
     removed = 0
     for row in await database.fetch(_OURS, PREFIX):
         if await database.fetchval(_LOCK_LEFT_BEHIND, row[0]):
@@ -157,7 +159,7 @@ async def _drop(database: Connection, name: str) -> None:
 
 
 async def _finish(work: Coroutine[object, object, None]) -> None:
-    """Awaits it to its end, also if this task is cancelled meanwhile."""
+    """Awaits `work` to its end, even if this task is cancelled meanwhile."""
     task = asyncio.ensure_future(work)
     try:
         await asyncio.shield(task)

@@ -1,8 +1,8 @@
-"""Compares the live tables with those that were folded beside, row by row, in PostgreSQL, at one moment.
+"""Compares the live tables with those that were folded beside them, row by row, in PostgreSQL, at one moment.
 
-If the log does not reach back to the beginning, rows that depend on what was before are left out, and counted: those of
-connections that were opened before, of their sessions, of the channels that they were in, and counts of the time until
-the last of them was closed.
+If the log does not reach back to the beginning, rows that depend on earlier facts are left out, and their number is
+reported: rows of connections that were opened before, of their sessions and channels, and counts of the time until the
+last of these connections was closed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from services.sessions.rebuilding.model_tables import ModelTable
 from services.sessions.rows_postgres import moment
 
 MAX_EXAMPLES: Final = 20
-"""Differing rows of a table that are shown."""
+"""The most differing rows of a table that are shown."""
 
 _LONG_S: Final = 3600.0
 
@@ -60,7 +60,8 @@ _DEPENDS: Final = {
     "opening_versions": "COALESCE(l.at, s.at) < $2",
     "refusal_counts": "COALESCE(l.at, s.at) < date_trunc('hour', $1) + interval '1 hour'",
 }
-"""By table: which rows depend on what was before $1, besides those that began before it; $2: until when counts do."""
+"""By table: which rows depend on facts before $1, besides rows that began before it; $2: until when counts depend on
+them."""
 
 _BEFORE_ERASURE: Final = "{0} <= (SELECT max(at) FROM {{live}}.erasures)"
 _MORE: Final = 'l."count" > COALESCE(s."count", 0) AND ' + _BEFORE_ERASURE.format("l.at")
@@ -82,13 +83,13 @@ _OF_ERASED: Final = {
     " AND l.first_at <= s.first_at AND l.last_at >= s.last_at AND l.opened >= s.opened AND l.ended >= s.ended)"
     " AND " + _BEFORE_ERASURE.format("l.first_at"),
 }
-"""By table of counts: how a row of the live table differs if an erased user was counted in it. Counts are history, in
-which nobody is named: an erasure leaves them. It takes the facts out of the log, so a fold counts without them."""
+"""By table of counts: how a live row differs if it counts an erased user. An erasure leaves counts as they are, as they
+name nobody. But it removes the facts from the log, so a fold counts without them."""
 
 
 class Difference(NamedTuple):
-    """A row that differs: its key, and by column what the live table has and what the log says. A row that only one
-    has is None at the other."""
+    """A row that differs: its key, and its columns in the live table and by the log. A side that does not have the row
+    is None."""
 
     key: dict[str, Any]
     live: dict[str, Any] | None
@@ -96,9 +97,9 @@ class Difference(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """The comparison of one table: rows that were compared, those that differ (of which some are shown), those that
-    were not compared, because they are older than the log or depend on what is, and those that only differ as counts
-    do after an erasure."""
+    """The comparison of one table: the number of rows that were compared, of those that differ (some are shown), of
+    those that were not compared, because they are older than the log or depend on older rows, and of counts that differ
+    only by an erasure."""
 
     table: str
     rows: int
@@ -110,14 +111,14 @@ class Comparison(NamedTuple):
 
 @asynccontextmanager
 async def tables_at_once(pool: Pool, schemas: Beside) -> AsyncIterator[TablesAtOnce]:
-    """Both schemas as they are now, however long it takes to compare them. Raises `StoreAway`."""
+    """Both schemas as they are now, however long the comparison takes. Raises `StoreAway`."""
     async with pool.database() as database, database.transaction(isolation="repeatable_read"):
         await database.fetchval("SELECT count(*) FROM projections")  # the first statement takes the snapshot
         yield TablesAtOnce(database, schemas)
 
 
 class TablesAtOnce:
-    """The tables of both schemas in one snapshot, which `database` has."""
+    """The tables of both schemas, in the snapshot of `database`."""
 
     def __init__(self, database: Database, schemas: Beside) -> None:
         self._database = database
@@ -126,7 +127,7 @@ class TablesAtOnce:
     async def compare(
         self, tables: Sequence[ModelTable], since_ms: int | None, resume_window_s: float
     ) -> list[Comparison]:
-        """Compares each table. `since_ms`: from when on the log is whole, in Unix milliseconds; None: from ever."""
+        """Compares each table. `since_ms`: from when on the log is complete, in Unix milliseconds; None: always."""
         times: list[datetime] = []
         if since_ms is not None:
             since = moment(since_ms)
@@ -162,7 +163,7 @@ class TablesAtOnce:
         return Comparison(table.name, rows, differing, older, of_erased, examples)
 
     def _joined(self, table: ModelTable, columns: Sequence[tuple[str, bool]], is_cut: bool) -> str:
-        """A WITH whose table `joined` has both sides of each row."""
+        """A WITH clause whose table `joined` has both sides of each row."""
         key = [_quoted(name) for name in table.key] or [name for name, _ in columns]
         chosen = ", ".join(f"{name}::text AS {name}" if is_json else name for name, is_json in columns)
         which = ' WHERE "count" <> 0' if table.counted else ""

@@ -1,4 +1,4 @@
-"""Counts messages of the session log that are gone, between those that are there. Pure."""
+"""Counts messages of the session log that are missing between existing ones. Pure."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from services.sessions.entries import Entry
 
 
 class Gaps:
-    """Is told all messages that there are, in order.
+    """Sees all existing messages, in order.
 
-    `missing` and `lost` count those between them. The stream lets the oldest go because of their age, so those from
-    before its beginning that are not in the archive either are lost. Those missing in its midst were erased, or
-    deleted. `whole_since`: when the first message behind the lost ones was stored (Unix milliseconds; 0 without any).
+    `missing` and `lost` count the messages between them. The stream drops the oldest messages because of their age, so
+    those from before its beginning that are not in the archive either are lost. Those that are missing in its middle
+    were erased, or deleted. `whole_since`: when the first message behind the lost ones was stored (Unix milliseconds; 0
+    if none was lost).
     """
 
     def __init__(self) -> None:
@@ -22,12 +23,12 @@ class Gaps:
         self.whole_since = 0
 
     def begin(self) -> None:
-        """What comes next is of another epoch of the log."""
+        """The next messages are of another epoch of the log."""
         self._next = None
 
     def saw(self, entries: Sequence[Entry], begins: int | None) -> None:
-        """The next messages. `begins`: the sequence of the first message of the stream, None if it has another epoch
-        now."""
+        """Takes the next messages. `begins`: the sequence of the first message of the stream, None if the stream has
+        another epoch now."""
         for entry in entries:
             if self._next is not None and entry.sequence > self._next:
                 end = entry.sequence if begins is None else min(entry.sequence, begins)

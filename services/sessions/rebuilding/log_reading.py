@@ -1,4 +1,5 @@
-"""One epoch of the session log up to a sequence: from the archive where it has a message, else from the stream."""
+"""Reads one epoch of the session log up to a sequence: from the archive where it has a message, else from the
+stream."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from services.sessions.log_archive_postgres import ArchivedMessage
 from services.sessions.log_nats import LogNewer, LogPage
 
 PAGE: Final = 256
-"""Archived messages in one read: of the largest they are 64 MiB."""
+"""Archived messages in one read: 64 MiB if all are as large as possible."""
 
 
 class Archive(Protocol):
@@ -29,14 +30,15 @@ class Stream(Protocol):
 
 
 class LetterWaits(Exception):
-    """A dead letter has facts that this version can read: they are not in the live tables."""
+    """A dead letter has facts that this version can read, but that are not in the live tables."""
 
 
 class LogReading:
     """The messages of `epoch` up to the sequence `upto`; `stream` is None if the stream has another epoch now.
 
-    A rewritten message is in the archive only, or in both for a while: the archive has the say. `set_aside` has the
-    sizes of dead letters, by sequence: messages whose facts are not in the live tables are read as unreadable.
+    A rewritten message is only in the archive, or in both for a while: the archive takes precedence. `set_aside` has
+    the sizes of dead letters, by sequence: their messages, whose facts are not in the live tables, are read as
+    unreadable.
     """
 
     def __init__(
@@ -49,7 +51,7 @@ class LogReading:
         self._set_aside = set_aside
 
     async def read(self, start: int) -> LogPage:
-        """The next messages from `start` on, and the sequence up to which they are all that there is.
+        """The next messages from `start` on, and the sequence up to which these are all messages.
 
         Raises `StoreAway`, `LogAway`, `LetterWaits`, and `LogNewer` for facts of a newer version.
         """
@@ -80,7 +82,7 @@ class LogReading:
         return Entry(message.sequence, message.data, message.writer, *read, message.stored_at)
 
     def _as_folded(self, entry: Entry) -> Entry:
-        """The message without facts, if it was set aside as a whole."""
+        """The message as the live tables have it: without facts, if it was set aside as a whole."""
         size = self._set_aside.get(entry.sequence)
         if size is None or entry.batch is None:
             return entry

@@ -1,8 +1,9 @@
-"""Folds on until the tables beside are where the live ones are, and does something while the live ones stay there.
+"""Folds on until the tables beside reach the position of the live ones, and does some work while the live ones stay
+there.
 
 Facts may arrive as fast as they can be folded, and then the live tables are never reached while they move. So they are
 held: the sessions service waits at the lock of its position for at most `HOLD_S`, and folds on in between. Edges, NATS
-and questions notice nothing of it.
+and questions do not notice this.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from services.sessions.rebuilding.swap_postgres import Held
 from services.sessions.store import Position
 
 HOLD_S: Final = 4.0
-"""For how long the sessions service waits at most, each time: a third of the time after which it would complain."""
+"""For how long the sessions service waits at most each time: a third of the time after which it would log a warning."""
 
 _SHORT_S: Final = 1.0
-"""What was folded this quickly is followed by less than can be folded while the service waits."""
+"""If a round takes less time than this, the rest can be folded while the service waits."""
 
 _TRIES: Final = 30
 _PAUSE_S: Final = 1.0
@@ -32,10 +33,10 @@ class LiveTables(Protocol):
     """The part of `swap_postgres.Live` that is needed here."""
 
     async def position(self) -> Position:
-        """How far the live tables are."""
+        """The position of the live tables."""
 
     def locked(self) -> AbstractAsyncContextManager[tuple[Database, Position]]:
-        """A transaction in which the live tables stay at their position, which is the second value. Raises `Held`."""
+        """A transaction in which the live tables stay at their position, and that position. Raises `Held`."""
 
 
 class Following(Protocol):
@@ -44,7 +45,7 @@ class Following(Protocol):
     position: Position
 
     async def to(self, target: Position, goes_on: Callable[[], bool] = ...) -> bool:
-        """Folds on up to `target`, as long as `goes_on`. Whether it is there."""
+        """Folds on up to `target`, as long as `goes_on`. Whether it reached `target`."""
 
 
 async def meet(
@@ -53,7 +54,8 @@ async def meet(
     work: Callable[[Database, Position], Awaitable[None]],
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Does `work` in a transaction that holds the lock of the live position, once `refolding` is there.
+    """Does `work` in a transaction that holds the lock of the live position, once `refolding` has reached that
+    position.
 
     Raises `StoreAway` if others hold locks of the live tables for half a minute, and what `refolding` raises.
     """
@@ -78,14 +80,16 @@ async def meet(
 
 
 def _end_if_cancelled(held: Held) -> None:
-    """Where an interrupt and the end of the wait for a lock come at once, asyncpg raises only the latter."""
+    """Raises `CancelledError` if the task was cancelled: if that and a lock timeout come at once, asyncpg raises only
+    the latter."""
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError from held
 
 
 async def _approach(live: LiveTables, refolding: Following, clock: Callable[[], float]) -> None:
-    """Folds up to where the live tables are, and again if not half as much is left then: nobody waits for that."""
+    """Folds up to the position of the live tables, and again as long as at most half as much is left each time. Nobody
+    waits for this."""
     before = float("inf")
     while True:
         at, began = await live.position(), clock()

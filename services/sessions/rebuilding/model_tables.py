@@ -7,11 +7,11 @@ from typing import Final, NamedTuple
 
 
 class ModelTable(NamedTuple):
-    """A table of a read model. `key` are the columns that tell its rows apart, `began` is the one that says when what
-    a row is about began.
+    """A table of a read model. `key` are the columns that tell its rows apart, `began` is the column with the beginning
+    of what a row is about.
 
-    `counted`: rows are counts; one of 0 is none. `aside`: columns that only tell rows apart, by chance; rows are then
-    compared by all others, and how many there are of each.
+    `counted`: rows are counts; a count of 0 is the same as no row. `aside`: columns with arbitrary values that only
+    tell rows apart; rows are then compared by all other columns, and by how many equal rows there are.
     """
 
     name: str
@@ -22,7 +22,8 @@ class ModelTable(NamedTuple):
 
     @property
     def ended(self) -> str:
-        """The SQL of the first moment after what a row is about, as far as it is sure: counts are of a time."""
+        """The SQL for the latest time that a row is about, as far as that is certain: counts and hours cover a range of
+        time."""
         if self.counted:
             return f"{self.began} + make_interval(secs => width - 1)"
         lasts = {"hour": "59 minutes 59 seconds", "day": "23 hours 59 minutes 59 seconds"}.get(self.began)

@@ -1,4 +1,4 @@
-"""How far back archive and stream reach together, and what is in the tables from before. Pure."""
+"""How far back archive and stream reach together. Pure."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from services.sessions.log_archive_postgres import ArchivedEpoch
 from services.sessions.store import Position
 
 SLACK_MS: Final = 60_000
-"""Clocks of edges differ, and facts wait while NATS is away: so much earlier than its message a fact may have been."""
+"""How much earlier than its message a fact may be: clocks of edges differ, and facts wait while NATS is away."""
 
 
 class StreamReach(NamedTuple):
-    """What the stream has: its epoch, its first and last sequence, and when the first was stored, in Unix milliseconds
-    (0: it is empty)."""
+    """The contents of the stream: its epoch, its first and last sequence, and when the first message was stored, in
+    Unix milliseconds (0: it is empty)."""
 
     epoch: str
     first: int
@@ -24,9 +24,9 @@ class StreamReach(NamedTuple):
 
 
 class Reach(NamedTuple):
-    """The epochs of the log to fold, in order, each with the last sequence; the oldest message of all, by its sequence
-    and time (Unix milliseconds, 0 without any); about how many messages there are; and the first and last sequence that
-    is archived of the last epoch, None if none is."""
+    """The epochs of the log to fold, in order, each with its last sequence; the sequence and time of the oldest message
+    of all (Unix milliseconds, 0 without any); about how many messages there are; and the first and last archived
+    sequence of the last epoch, None if it has none."""
 
     epochs: tuple[Position, ...]
     first: int
@@ -36,12 +36,12 @@ class Reach(NamedTuple):
 
     @property
     def is_whole(self) -> bool:
-        """Whether it begins with the first message that ever was, as far as can be seen."""
+        """Whether it begins with the very first message, as far as can be seen."""
         return self.first == 1
 
     @property
     def told(self) -> str:
-        """Since when there are messages, and how many, for people."""
+        """A sentence for people: since when there are messages, and how many."""
         if not self.first_at:
             return "the session log has no message at all"
         at = datetime.fromtimestamp(self.first_at / 1000, UTC)
@@ -56,7 +56,8 @@ class Reach(NamedTuple):
 
 
 def reach_of(archived: Sequence[ArchivedEpoch], stream: StreamReach | None, target: Position) -> Reach:
-    """What there is to fold up to the position `target`: epochs that are over first, as they were archived."""
+    """The messages to fold up to the position `target`: earlier epochs first, in the order in which they were
+    archived."""
     over = [one for one in archived if one.epoch != target.epoch]
     epochs = (*(Position(one.epoch, one.last) for one in over), target)
     own = next((one for one in archived if one.epoch == target.epoch), None)

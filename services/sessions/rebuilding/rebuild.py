@@ -14,7 +14,8 @@ from services.sessions.store import Position
 
 
 async def rebuild(workshop: Workshop, name: str, forget: bool) -> None:
-    """Rebuilds the model `name`, or all. `forget`: rows that are older than the log go, and what depends on them.
+    """Rebuilds the model `name`, or all. `forget`: drops rows that are older than the log, and those that depend on
+    them.
 
     Raises `NotRebuilt`, and what `Refolding` raises.
     """
@@ -22,7 +23,7 @@ async def rebuild(workshop: Workshop, name: str, forget: bool) -> None:
         async with claimed(workshop.pool, Work.REBUILDING) as held:
             await _rebuild(workshop, name, forget, held)
     except OthersWork:
-        why = "a user is being erased, whom it would bring back: run the command again when that has ended"
+        why = "a user is being erased, and a rebuild would bring them back: run the command again after the erasure"
         raise NotRebuilt(why) from None
 
 
@@ -33,7 +34,7 @@ async def _rebuild(workshop: Workshop, name: str, forget: bool, held: Claim) -> 
     older = await live.older(tables, max(0, reach.first_at + slack)) if reach.first_at else {"all tables": -1}
     if older and not forget:
         what = ", ".join(f"{rows:,} rows of {table}" for table, rows in older.items() if rows >= 0) or "all rows"
-        raise NotRebuilt(f"{what} are older than that, and would be lost: --forget-older-than-log lets them go")
+        raise NotRebuilt(f"{what} are older than the log, and would be lost: --forget-older-than-log drops them")
     await refolding.to(await live.position())
     workshop.bar.end()
     await live.analyze(tables)
@@ -56,7 +57,7 @@ async def _check_whole(workshop: Workshop) -> None:
     if lost := workshop.refolding.gaps.lost:
         raise NotRebuilt(f"{lost:,} messages are neither in the archive nor in the log, because of their age: {lacks}")
     if await workshop.live.is_behind():
-        raise NotRebuilt(f"the live tables have facts of processes of which the log has none, or not the last: {lacks}")
+        raise NotRebuilt(f"the live tables have facts that the log has lost: {lacks}")
     missing = workshop.refolding.gaps.missing
     if missing and not await workshop.live.has_erased():
-        raise NotRebuilt(f"{missing:,} messages in the midst of the log are gone: {lacks}")
+        raise NotRebuilt(f"{missing:,} messages in the middle of the log are gone: {lacks}")

@@ -1,4 +1,5 @@
-"""Folds the log once more, with the service's own store, up to a position: from its beginning, or from where it is."""
+"""Folds the log once more, with the service's own store, up to a position: from its beginning, or on from where it
+is."""
 
 from __future__ import annotations
 
@@ -39,8 +40,8 @@ Letters = Mapping[tuple[str, int], int]
 
 
 class Refolding:
-    """`store` is empty at first, and is folded up to `position`. `told` learns how many messages and facts of a step
-    were folded.
+    """`store` is empty at first; the log is folded into it up to `position`. `told` is called with the number of
+    messages and facts of each step.
 
     Every method raises `StoreAway`, `LogAway`, `LogNewer` and `LetterWaits`.
     """
@@ -61,14 +62,14 @@ class Refolding:
         self.position = ORIGIN
         self.gaps = Gaps()
         self.left_out: set[tuple[str, int]] = set()
-        """Messages without their facts, since they were dead letters."""
+        """Messages whose facts were left out, as they were dead letters."""
 
     async def reach(self, target: Position) -> Reach:
-        """What there is to fold up to `target`."""
+        """The messages to fold up to `target`."""
         return reach_of(await self._archive.epochs(), await self._stream_reach(), target)
 
     async def to(self, target: Position, goes_on: Callable[[], bool] = lambda: True) -> bool:
-        """Folds on up to `target`, at which the live tables are, as long as `goes_on`. Whether it is there.
+        """Folds on up to `target`, the position of the live tables, as long as `goes_on`. Whether it reached `target`.
 
         Raises `LogChanged`.
         """
@@ -93,8 +94,8 @@ class Refolding:
         return True
 
     async def _fold(self, end: Position, begins: int | None, letters: Letters, goes_on: Callable[[], bool]) -> None:
-        """Folds the rest of an epoch, or some of it. `begins`: the first message in the stream; None: it has another
-        epoch now."""
+        """Folds the rest of an epoch, or some of it. `begins`: the first message in the stream; None: the stream has
+        another epoch now."""
         set_aside = {sequence: size for (epoch, sequence), size in letters.items() if epoch == end.epoch}
         stream = None if begins is None else self._stream
         ahead = ReadAhead(LogReading(self._archive, stream, end.epoch, end.sequence, set_aside), asyncio.Event())

@@ -1,4 +1,5 @@
-"""Puts tables that were folded beside into the place of the live ones, in one transaction under the position's lock."""
+"""Puts the tables that were folded beside into the place of the live ones, in one transaction under the position's
+lock."""
 
 from __future__ import annotations
 
@@ -24,12 +25,12 @@ _LONG_S: Final = 3600.0
 _LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout = '2s'"
 """The sessions service waits meanwhile, and so does every query of these tables."""
 
-_HELD: Final = ("55P03", "40P01")  # a lock was not to be had, or somebody waits for us
+_HELD: Final = ("55P03", "40P01")  # lock timeout, or deadlock
 
 _OLDER: Final = "SELECT count(*) FROM {live}.{table} WHERE {ended} < $1"
 _LETTERS: Final = "SELECT epoch, sequence, CASE WHEN newer THEN 0 ELSE size END AS size FROM dead_letters"
 
-# Writers of whom the live tables have later batches than the tables beside: the log had them, and has them no longer.
+# Writers with later batches in the live tables than in the tables beside: the log no longer has these batches.
 _LOST_WRITERS: Final = """
 SELECT count(*) FROM {live}.log_writers l LEFT JOIN {beside}.log_writers b USING (instance)
 WHERE b.instance IS NULL OR b.number < l.number"""
@@ -61,26 +62,27 @@ class Held(Exception):
 
 
 class Live:
-    """The live tables, beside which others are made. Every method raises `StoreAway`."""
+    """The live tables, and the tables beside them. Every method raises `StoreAway`."""
 
     def __init__(self, pool: Pool, schemas: Beside) -> None:
         self._pool = pool
         self._schemas = schemas
 
     async def position(self) -> Position:
-        """How far the live tables are."""
+        """The position of the live tables."""
         async with self._pool.database() as database:
             row = await database.fetchrow(sql.POSITION, NAME)
         return Position(row["epoch"], row["sequence"]) if row else Position("", 0)
 
     async def letters(self) -> dict[tuple[str, int], int]:
-        """The sizes of dead letters, by epoch and sequence of their messages; 0: it has facts that only an upgrade can
-        read, so that the message is not set aside as a whole."""
+        """The sizes of dead letters, by epoch and sequence of their messages; 0 for a letter whose facts only a newer
+        version can read: then the message is not set aside as a whole."""
         async with self._pool.database() as database:
             return await letters_of(database)
 
     async def older(self, tables: Sequence[ModelTable], before_ms: int) -> dict[str, int]:
-        """How many rows of these tables are about what began before then (Unix milliseconds), where there are any."""
+        """How many rows of these tables are about a time before `before_ms` (Unix milliseconds), for tables with
+        any."""
         found: dict[str, int] = {}
         before: datetime = moment(before_ms)
         async with self._pool.database() as database:
@@ -91,7 +93,7 @@ class Live:
         return found
 
     async def is_behind(self) -> bool:
-        """Whether the log has lost facts of writers whose later facts are in the live tables."""
+        """Whether the live tables have later batches of a writer than the log."""
         async with self._pool.database() as database:
             return bool(await database.fetchval(self._filled(_LOST_WRITERS)))
 
@@ -102,7 +104,7 @@ class Live:
 
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[tuple[Database, Position]]:
-        """A transaction in which the live tables stay at their position, which is the second value. Raises `Held`."""
+        """A transaction in which the live tables stay at their position, and that position. Raises `Held`."""
         try:
             async with self._pool.database() as database, database.transaction():
                 await database.execute(_LOCK_TIMEOUT)
@@ -115,7 +117,7 @@ class Live:
             raise
 
     async def analyze(self, tables: Sequence[ModelTable]) -> None:
-        """Tells the planner what is in the new tables."""
+        """Updates the planner's statistics of the new tables."""
         async with self._pool.database() as database:
             for table in tables:
                 await database.execute(f"ANALYZE {self._schemas.beside}.{table.name}", timeout=_LONG_S)
@@ -144,7 +146,7 @@ class Live:
             await database.execute(f"GRANT {right} ON {live} TO {grantee}{option}")
 
     async def make_same_parts(self, tables: Sequence[ModelTable]) -> None:
-        """Makes the partitions of the live tables beside, too."""
+        """Makes the partitions of the live tables in the schema beside, too."""
         async with self._pool.database() as database:
             for table in tables:
                 await self._make_same_parts(database, table.name)
@@ -154,7 +156,7 @@ class Live:
         for name, bound in await database.fetch(_MISSING_PARTS, f"{self._schemas.live}.{table}", beside):
             if bound is None:
                 continue  # it was dropped while PostgreSQL looked
-            # If the default partition has rows of that time, they stay there until the service makes the partition.
+            # Rows of that time in the default partition stay there until the service makes the partition.
             with suppress(asyncpg.CheckViolationError):
                 async with database.transaction():
                     await database.execute(f"CREATE TABLE {self._schemas.beside}.{name} PARTITION OF {beside} {bound}")

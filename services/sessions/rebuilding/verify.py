@@ -1,4 +1,4 @@
-"""Folds the log afresh, and compares what comes of it with the live tables, at one position of both."""
+"""Folds the log afresh, and compares the result with the live tables, at one position of both."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from services.sessions.rebuilding.reach import SLACK_MS, Reach
 from services.sessions.rebuilding.workshop import Workshop
 from services.sessions.store import Position
 
-_PRUNED_S: Final = 900.0  # what is about to be pruned because of its age may be gone, or not
+_PRUNED_S: Final = 900.0  # rows of about this age may or may not be pruned already
 
 _MAX_SHOWN: Final = 200  # characters of a value
 
 
 async def verify(workshop: Workshop, name: str) -> bool:
-    """Compares the model `name`, or all, and says what differs. Whether nothing does. Raises what `Refolding` does."""
+    """Compares the model `name`, or all, and prints what differs. True if nothing does. Raises what `Refolding`
+    raises."""
     reach = await workshop.begin()
     async with AsyncExitStack() as stack:
         tables: TablesAtOnce | None = None
@@ -47,8 +48,8 @@ async def verify(workshop: Workshop, name: str) -> bool:
 
 
 def _whole_since(reach: Reach, workshop: Workshop, is_behind: bool) -> int | None:
-    """From when on both should have everything, in Unix milliseconds; None: from ever. `is_behind`: the log has lost
-    facts that the live tables have."""
+    """From when on both should have everything, in Unix milliseconds; None: always. `is_behind`: the log has lost facts
+    that the live tables have."""
     keep_s, whole_since = workshop.settings.keep, workshop.refolding.gaps.whole_since
     is_whole = reach.is_whole and not is_behind and not whole_since
     since = None if is_whole else max(reach.first_at, whole_since) + SLACK_MS
@@ -61,18 +62,18 @@ def _whole_since(reach: Reach, workshop: Workshop, is_behind: bool) -> int | Non
 def _say(workshop: Workshop, found: list[Comparison], gone: list[OvertakenSoFar]) -> None:
     refolding = workshop.refolding
     if older := sum(one.older for one in found):
-        print_line(f"{older:,} rows were not compared: they are older than the log, or depend on what is")
+        print_line(f"{older:,} rows were not compared: they are older than the log, or depend on older rows")
     if left_out := len(refolding.left_out):
         print_line(f"{counted(left_out, 'dead letter')} in this part of the log: left out")
     if missing := refolding.gaps.missing:
-        print_line(f"{missing:,} messages in the midst of the log are gone: erased, or deleted")
+        print_line(f"{missing:,} messages in the middle of the log are gone: erased, or deleted")
     if lost := refolding.gaps.lost:
         print_line(f"{lost:,} messages are neither in the archive nor in the log, because of their age")
     for epoch in gone:
         print_line(
             f"the session log dropped {counted(epoch.messages, 'message')}, between {epoch.first:,} and "
-            f"{epoch.last:,}, before they were folded; noticed last at {_time(epoch.noticed_at)} UTC. What they told "
-            "is in no table, and connections that they ended stay open there until their edge ends"
+            f"{epoch.last:,}, before they were folded; last noticed at {_time(epoch.noticed_at)} UTC. Their facts "
+            "are in no table, and connections that they ended stay open there until their edge ends"
         )
     of_erased = sum(one.of_erased for one in found)
     if of_erased:

@@ -29,13 +29,13 @@ from services.sessions.store_postgres import PostgresStore
 
 _CONNECT_S: Final = 15.0
 _CONNECTIONS: Final = 4
-"""To the live tables: one keeps erasures away, one holds the position, one has the snapshot of a comparison, one reads
-the archive."""
+"""Connections to the live tables: one keeps erasures away, one holds the position, one has the snapshot of a
+comparison, one reads the archive."""
 _CONNECTIONS_BESIDE: Final = 2
 
 
 class NotRebuilt(Exception):
-    """It was refused. The text says why, and what to do; the live tables are as they were."""
+    """The rebuild or comparison was refused. The text says why, and what to do; the live tables are unchanged."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Workshop:
     settings: SessionsSection
 
     async def begin(self) -> Reach:
-        """How far back the log reaches, which is said. Raises `NotRebuilt` if nothing was ever folded."""
+        """How far back the log reaches, which is also printed. Raises `NotRebuilt` if nothing was ever folded."""
         target = await self.live.position()
         reach = await self.refolding.reach(target)
         if target == ORIGIN or not (target.sequence or reach.messages):
@@ -60,14 +60,14 @@ class Workshop:
         return reach
 
     async def check_letters(self, database: Database) -> None:
-        """Raises `NotRebuilt` if a message was left out whose facts are in the live tables by now."""
+        """Raises `NotRebuilt` if a message was left out whose facts may be in the live tables by now."""
         if not self.refolding.left_out <= (await letters_of(database)).keys():
             raise NotRebuilt("a dead letter was replayed or deleted meanwhile: run the command again")
 
 
 @asynccontextmanager
 async def workshop(settings: SessionsSettings) -> AsyncIterator[Workshop]:
-    """Opens it. Raises `StoreAway`, `SchemaRefused` and `NatsAway`."""
+    """Opens a workshop. Raises `StoreAway`, `SchemaRefused` and `NatsAway`."""
     url, name = settings.postgres.url, f"{settings.name}-rebuild"
     await SCHEMA.check(url)
     link = NatsLink(settings.nats, name, inbox_prefix=subjects.inbox_prefix("sessions"))

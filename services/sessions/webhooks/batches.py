@@ -1,4 +1,4 @@
-"""Cuts the events of the log into requests of bounded size, and says how far each of them leads. Pure."""
+"""Cuts the events of the log into requests of bounded size, each with the place in the log that it reaches. Pure."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from services.sessions.webhooks.payload import encode_event, type_of
 from services.sessions.webhooks.tracker import Changes, Tracker
 
 MAX_BODY_BYTES: Final = 256 * 1024
-"""Of the events of one request. A single event is always smaller: its fact was in a message of this size."""
+"""Bytes of the events of one request. A single event is always smaller: its fact was in a message of this size."""
 
 
 MAX_FACTS: Final = 5_000
-"""Facts that are made events at once, in some ten milliseconds: meanwhile the process does nothing else."""
+"""Facts that are turned into events at once, in some ten milliseconds: meanwhile the process does nothing else."""
 
 
 class Cursor(NamedTuple):
@@ -26,7 +26,7 @@ class Cursor(NamedTuple):
 
 class Batch(NamedTuple):
     """The events of one request, none if only the position moves; when the first of them happened, in Unix
-    milliseconds; where the webhook is afterwards; and what the messages that are done with it have changed."""
+    milliseconds; where the webhook is afterwards; and the changes by the messages that are done then."""
 
     events: list[bytes]
     oldest_at: int
@@ -39,7 +39,7 @@ def batches(
 ) -> Iterator[Batch]:
     """The events of these messages, which go up to the sequence `upto`, from `at` on. Only types in `wanted` are sent.
 
-    The tracker is ahead of a batch by the rest of one message.
+    The tracker may be ahead of a batch by the rest of one message.
     """
     events: list[bytes] = []
     size, oldest_at = 0, 0
@@ -69,7 +69,7 @@ def batches(
 class Piece(NamedTuple):
     """Messages whose events are made at once, and the sequence up to which they go.
 
-    `silent`: nothing of them is sent.
+    `silent`: none of these events are sent.
     """
 
     entries: list[Entry]
@@ -78,7 +78,8 @@ class Piece(NamedTuple):
 
 
 def pieces(entries: Sequence[Entry], upto: int, silent_until: int) -> Iterator[Piece]:
-    """These messages, which go up to the sequence `upto`, in pieces. Nothing is sent of those up to `silent_until`."""
+    """These messages, which go up to the sequence `upto`, in pieces. No events of messages up to `silent_until` are
+    sent."""
     piece: list[Entry] = []
     facts, silent = 0, bool(entries) and entries[0].sequence <= silent_until
     for entry in entries:

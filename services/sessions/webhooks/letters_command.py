@@ -24,7 +24,7 @@ from services.sessions.webhooks.sender_http import WebhookSender
 from services.sessions.webhooks.settings import WebhookSettings
 from services.sessions.webhooks.verdict import Meaning
 
-_NOT_TRIED: Final = "not tried, as the receiver did not take the one before"
+_NOT_TRIED: Final = "not tried, as the receiver did not take an earlier letter"
 
 _COLUMNS: Final = ("NUMBER", "WEBHOOK", "SET ASIDE (UTC)", "EVENTS", "REASON")
 
@@ -65,7 +65,7 @@ async def _run(settings: SessionsSettings, asked: Namespace) -> bool:
             return True
         webhooks = {one.name: one for one in settings.sessions.webhooks}
         replays: list[Replayed] = []
-        unwell: set[str] = set()  # webhooks whose receiver took nothing: the others would wait for it one by one
+        unwell: set[str] = set()  # webhooks whose receiver failed: the other letters would wait for it one by one
         for each in found:
             if each.webhook in unwell:
                 replays.append(Replayed(each.number, each.webhook, 0, _NOT_TRIED))
@@ -79,7 +79,7 @@ async def _run(settings: SessionsSettings, asked: Namespace) -> bool:
 
 
 class Replayed(msgspec.Struct):
-    """What became of one letter: events that were taken, and why it is still kept (None: it is not)."""
+    """The result for one letter: events that were taken, and why the letter is still kept (None: it is not)."""
 
     number: int
     webhook: str
@@ -90,7 +90,7 @@ class Replayed(msgspec.Struct):
 async def _replay(
     kept: WebhookLetters, webhooks: Mapping[str, WebhookSettings], which: WebhookLetter, unwell: set[str]
 ) -> Replayed:
-    """Sends a letter once more. Adds its webhook to `unwell` if the receiver is not well. Raises `StoreAway`."""
+    """Sends a letter once more. Adds its webhook to `unwell` if the receiver failed. Raises `StoreAway`."""
     settings = webhooks.get(which.webhook)
     if settings is None:
         return Replayed(which.number, which.webhook, 0, "no webhook of this name is configured")

@@ -30,7 +30,8 @@ class OfConnection(Base, frozen=True, gc=False):
 
 
 class Connected(OfConnection, frozen=True, tag="connected", gc=False):
-    """A client connected. `returned`: its edge counted as lost, so that it was said to be disconnected, and is back.
+    """A client connected. `returned`: its edge counted as lost, so that the connection was reported as ended, but is
+    alive.
 
     `address`, `transport`, `user_agent`, `origin`: as `client.session_event_details` of the edge says.
     """
@@ -55,7 +56,8 @@ class Disconnected(OfConnection, frozen=True, kw_only=True, tag="disconnected", 
 
 
 class SubscribedTo(OfConnection, frozen=True, kw_only=True, tag="subscribed", gc=False):
-    """The connection subscribed to a channel. `recovered` is left out if it did not ask for what it had missed."""
+    """The connection subscribed to a channel. `recovered` is left out if the client did not ask for what it had
+    missed."""
 
     channel: str
     recovered: bool | None = None

@@ -9,16 +9,16 @@ from services.sessions.log_nats import LogAway, LogState
 from services.sessions.store import ORIGIN, Position
 
 MAX_LETTERS: Final = 4096
-"""Dead letters that are kept for each webhook. Beyond it the oldest go. Each has little more than `MAX_BODY_BYTES` at
-most, so all together 1 GiB."""
+"""Dead letters that are kept for each webhook. Beyond this number the oldest are removed. Each has little more than
+`MAX_BODY_BYTES` at most, so all together take at most 1 GiB."""
 
 
 class Progress(NamedTuple):
     """How far a webhook has come.
 
-    `at` is the last message of the log whose events were all delivered (`ORIGIN`: it has never run), `part` how many
-    events of the next message were. Up to the message `silent_until` nothing is delivered: a new webhook only learns
-    from it which connections there are.
+    `at` is the last message of the log of which all events were delivered (`ORIGIN`: the webhook has never run), `part`
+    is how many events of the next message were. No events of messages up to `silent_until` are delivered: from these a
+    new webhook only learns which connections there are.
     """
 
     at: Position = ORIGIN
@@ -27,7 +27,7 @@ class Progress(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """Everything that is stored about a webhook: what `Tracker` is made of, too."""
+    """Everything that is stored about a webhook, including the arguments of `Tracker`."""
 
     progress: Progress
     rows: Mapping[str, bytes]
@@ -35,8 +35,8 @@ class Stored(NamedTuple):
 
 
 class Beginning(NamedTuple):
-    """Where a webhook begins anew. `keep`: what it knows of connections is still true. `gone`: messages of the log that
-    it has missed for good."""
+    """Where a webhook begins anew. `keep`: what it knows about connections is still true. `gone`: how many messages of
+    the log it has missed for good."""
 
     progress: Progress
     keep: bool
@@ -48,7 +48,7 @@ def beginning_in(state: LogState, at: Progress) -> Beginning | None:
 
     Raises `LogAway` if the log was rolled back: the projector notices that too, and gives it another epoch.
     """
-    before_first = Position(state.epoch, max(state.first - 1, 0))  # the first of a log that is new is 0
+    before_first = Position(state.epoch, max(state.first - 1, 0))  # in a new log, `first` is 0
     if at.at == ORIGIN:
         return Beginning(Progress(before_first, 0, state.last), False)
     if at.at.epoch != state.epoch:

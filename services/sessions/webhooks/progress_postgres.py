@@ -1,8 +1,8 @@
 """How far webhooks have come, in PostgreSQL: one process at a time works on a webhook, and moves it on in transactions.
 
-The lock is one of the connection to PostgreSQL. It is gone when the process is, so another one takes over at once; and
-since everything is written over the connection that holds it, nobody writes without it. A machine that is gone without
-a word, and a process that hangs, lose it too: PostgreSQL ends their connection.
+A connection to PostgreSQL holds the lock. It is released when the process ends, so that another one takes over at once;
+and as everything is written over the connection that holds the lock, nobody writes without it. A machine that vanishes,
+or a process that hangs, loses the lock too: PostgreSQL ends its connection.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ _LOCK_SPACE: Final = 0x776562  # "web": the first key of our advisory locks
 _LOCK: Final = "SELECT pg_try_advisory_lock($1, hashtext($2))"
 
 IDLE_S: Final = 180
-"""After so long without a statement PostgreSQL ends the connection. A webhook that works says something within two
-minutes at most: the longest timeout of a request, and the longest pause before the next."""
+"""After this time without a statement PostgreSQL ends the connection. A working webhook runs a statement at least every
+two minutes: the longest timeout of a request, plus the longest pause before the next."""
 
 _KEEPALIVE_S: Final = 5
 _PROBES: Final = 3
-"""After 20 s without an answer from the machine PostgreSQL ends the connection. Its default is two hours."""
+"""With these values PostgreSQL ends the connection after 20 s without an answer from the machine. The default is two
+hours."""
 
 _WATCH: Final = """
 SELECT set_config('tcp_keepalives_idle', $1, false), set_config('tcp_keepalives_interval', $1, false),
@@ -81,8 +82,8 @@ class WebhookProgress:
         self._name = name
 
     async def load(self, writers_kept_s: float) -> Stored:
-        """Everything that is stored of it. Numbers of processes that have not written for `writers_kept_s` seconds are
-        forgotten: none of their batches is in the log any more."""
+        """Everything that is stored about it. Numbers of processes that have not written for `writers_kept_s` seconds
+        are forgotten: the log no longer has any of their batches."""
         await self._database.execute(_FORGET_WRITERS, self._name, writers_kept_s)
         row = await self._database.fetchrow(_PROGRESS, self._name)
         if row is None:
@@ -93,7 +94,7 @@ class WebhookProgress:
         return Stored(Progress(at, row["part"], row["silent_until"]), rows, writers)
 
     async def begin(self, progress: Progress, *, keep: bool) -> None:
-        """Begins another log, or this one anew; with `keep`, what is known of connections stays."""
+        """Begins another log, or this one anew; with `keep`, what is known about connections stays."""
         async with self._database.transaction():
             for statement in () if keep else _CLEAR:
                 await self._database.execute(statement, self._name)
@@ -122,7 +123,7 @@ class WebhookProgress:
             await self._move(progress)
 
     async def check(self) -> None:
-        """Notices that the connection, and with it the lock, is gone."""
+        """Raises `StoreAway` if the connection, and with it the lock, is gone."""
         await self._database.fetchval("SELECT 1")
 
     async def _move(self, progress: Progress) -> None:
@@ -132,13 +133,13 @@ class WebhookProgress:
 
 @asynccontextmanager
 async def held(pool: Pool, name: str) -> AsyncIterator[WebhookProgress | None]:
-    """The progress of a webhook for as long as nobody else may work on it; None if somebody else does now.
+    """The progress of a webhook, on which meanwhile nobody else may work; None if somebody else works on it now.
 
     Raises `StoreAway`, also for what happens inside.
     """
     async with pool.database() as database:  # the lock is given back with the connection
         locked = await database.fetchval(_LOCK, _LOCK_SPACE, name)
-        if locked:  # the settings, too, end with the loan of the connection
+        if locked:  # these settings, too, end when the connection is given back
             await database.execute(_WATCH, str(_KEEPALIVE_S), str(_PROBES), f"{IDLE_S}s")
         yield WebhookProgress(database, name) if locked else None
 

@@ -1,4 +1,4 @@
-"""Sends one request to a webhook's address, signed, within bounds of time and size, and says what came of it.
+"""Sends one signed request to a webhook's address, within bounds of time and size, and says how it ended.
 
 Imported late, as httpx takes half a second to load. The address is the operator's; redirects are not followed, and no
 proxy of the environment is used.
@@ -21,11 +21,13 @@ from services.sessions.webhooks.settings import WebhookSettings
 from services.sessions.webhooks.verdict import Verdict, failed, of_status
 
 _READ_BYTES: Final = 4096
-"""Of an answer's body, which says nothing: a shorter one is read so that the connection can be used again."""
+"""Bytes of an answer's body that are read. The body is ignored, and read only so that the connection can be used
+again."""
 
 _KEEP_ALIVE_S: Final = 1.0
-"""An idle connection is closed after it, before servers do: many do so after 2 or 5 s, and a request that crosses their
-close would fail for nothing. And a receiver with one thread serves nobody else while a connection is open."""
+"""An idle connection is closed after this time, before the server closes it: many servers do so after 2 or 5 s, and a
+request that crosses their close would fail for no reason. Also, a receiver with one thread serves nobody else while a
+connection is open."""
 
 USER_AGENT: Final = "Fairlead-Webhook/1"
 
@@ -76,7 +78,7 @@ class WebhookSender:
                 return verdict
         except TimeoutError:
             return failed("timeout", f"no answer within {self._settings.timeout:g} s")
-        except Exception as error:  # httpx.HTTPError, and what transports raise besides: it must not end the process
+        except Exception as error:  # httpx.HTTPError, and errors of transports: none of them may end the process
             cause = "tls" if _is_tls(error) else "unreachable"
             return failed(cause, f"{type(error).__name__}: {error}")
 
@@ -86,7 +88,7 @@ class WebhookSender:
             self._idle = None
 
     def _close_idle(self) -> None:
-        # httpx closes a connection that is past its time only when the next request comes, which may be hours later.
+        # httpx closes an expired connection only when the next request comes, which may be hours later.
         before, self._client = self._client, _client(self._verify)
         task = asyncio.get_running_loop().create_task(before.aclose())
         self._closing.add(task)
@@ -97,7 +99,7 @@ def _client(verify: ssl.SSLContext) -> httpx.AsyncClient:
     limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_KEEP_ALIVE_S)
     return httpx.AsyncClient(
         verify=verify,
-        timeout=None,  # httpx's are for each step; ours is for the whole
+        timeout=None,  # httpx has timeouts for each step; ours is for the whole request
         limits=limits,
         follow_redirects=False,
         trust_env=False,

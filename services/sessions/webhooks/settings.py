@@ -15,7 +15,7 @@ from services.chassis.process.settings import Duration, Section, is_http_address
 from services.sessions.webhooks.payload import EVENT_TYPES
 
 MAX_WEBHOOKS: Final = 16
-"""Each holds one connection to PostgreSQL, and what is known of every open connection in memory."""
+"""Each holds one connection to PostgreSQL, and keeps what is known about every open connection in memory."""
 
 MAX_TIMEOUT_S: Final = 60.0
 
@@ -26,13 +26,13 @@ class WebhookSettings(Section, frozen=True):
     """One webhook."""
 
     name: str
-    """Its name in the tables, logs and metrics: under another name it begins anew."""
+    """Its name in the tables, logs and metrics. A renamed webhook begins anew."""
     url: str
     """Where its events are POSTed to. Redirects are not followed."""
     secret: Secret
     """The key of the signature in the header `Fairlead-Signature`."""
     events: list[str] = []  # noqa: RUF012 - msgspec copies mutable defaults
-    """Types of events that it gets, such as ["connected", "disconnected"]; all if empty."""
+    """The types of events that it gets, such as ["connected", "disconnected"]; all if empty."""
     timeout: Duration = Duration(10)
     """How long an answer may take, in all. At most a minute."""
     max_events: Annotated[int, Meta(ge=1, le=1000)] = 100

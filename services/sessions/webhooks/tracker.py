@@ -1,7 +1,7 @@
-"""Makes events of facts, by what is known of connections: which are open, since when, and in which channels. Pure.
+"""Makes events of facts, from what is known about connections: which are open, since when, and in which channels. Pure.
 
 Each `connected` is followed by one `disconnected` of the same connection, and each `subscribed` by one `unsubscribed`,
-also where nobody wrote so: a connection that ends takes its subscriptions with it, and an edge that is lost its
+even without a fact for each: the end of a connection ends its subscriptions, and the loss of an edge ends its
 connections. Facts about a connection whose opening is unknown make no event.
 """
 
@@ -47,17 +47,18 @@ from services.sessions.webhooks.payload import (
 LOST_CODE: Final = 1006
 LOST_REASON: Final = "edge lost"
 ERASED_REASON: Final = "erased"
-"""Of connections that nothing may be told of any more, as their user was erased."""
+"""The reason for connections of a user who was erased, about which there are no further events."""
 
 MAX_LOST: Final = 100_000
-"""Connections of lost edges that are remembered, in case their edges come back. Beyond it, and after `forget_lost`,
-those that were lost first are forgotten: if their edge is back, nothing more is said of them."""
+"""Connections of lost edges that are remembered, in case their edges come back. Beyond this number, and by
+`forget_lost`, those that were lost first are forgotten: if their edge comes back, there are no more events about
+them."""
 _FORGOTTEN_AT_ONCE: Final = 5_000
 
 
 class KnownConnection(Struct, omit_defaults=True):
-    """What is known of a connection: a row of the table `webhook_connections`. `lost_at`: when it ended with its edge,
-    unless that turns out to be alive."""
+    """What is known about a connection: a row of the table `webhook_connections`. `lost_at`: when it ended with its
+    edge, unless the edge turns out to be alive."""
 
     id: str
     instance: str
@@ -85,14 +86,15 @@ _decode = json.Decoder(KnownConnection).decode
 
 
 class Changes(NamedTuple):
-    """What a message changed: rows by connection (None: it is gone), and the number of its writer."""
+    """What a message changed: rows by connection (None: the row is gone), and the number of its writer."""
 
     rows: Mapping[str, bytes | None]
     writers: Mapping[str, int]
 
 
 class Tracker:
-    """What is known of connections. Made of the rows and numbers that an earlier one returned as changes.
+    """What is known about connections. It is made from the rows and numbers that an earlier tracker returned as
+    changes.
 
     `duplicates` counts batches that were left out because they had been taken before.
     """
@@ -100,7 +102,7 @@ class Tracker:
     def __init__(self, rows: Mapping[str, bytes], writers: Mapping[str, int]) -> None:
         self._known: dict[str, KnownConnection] = {}
         self._of_instance: dict[str, set[str]] = defaultdict(set)
-        self._lost: dict[str, int] = {}  # when, in that order
+        self._lost: dict[str, int] = {}  # when each was lost, in this order
         self._occupants: dict[str, int] = {}
         self._writers = dict(writers)
         self._dirty: set[str] = set()
@@ -128,8 +130,8 @@ class Tracker:
         return events, Changes(rows, {writer: batch.number})
 
     def forget_lost(self, before: int) -> Changes:
-        """Forgets connections that were lost before then, in Unix milliseconds; if there are many, those that were lost
-        first."""
+        """Forgets connections that were lost before `before`, in Unix milliseconds; if there are many, only those that
+        were lost first."""
         self._dirty = set()
         for name in [name for name, at in islice(self._lost.items(), _FORGOTTEN_AT_ONCE) if at < before]:
             self._forget(self._known[name])
@@ -200,7 +202,7 @@ class Tracker:
         if one is None:
             return
         self._forget(one)
-        if not one.lost:  # otherwise it was said to be disconnected
+        if not one.lost:  # otherwise its `disconnected` was sent already
             yield from self._ends(one, fact.at, fact.code, fact.reason)
 
     def _edge_lost(self, fact: EdgeLost) -> Iterator[WebhookEvent]:
@@ -225,7 +227,7 @@ class Tracker:
                 yield from self._enters(one, channel, fact.at, None)
 
     def _erased(self, fact: Erased) -> Iterator[WebhookEvent]:
-        """All that is known of the user goes. Looks among all: a second for a million users."""
+        """Forgets everything about the user. Searches all connections: a second for a million users."""
         digests: dict[str, str] = {"": ""}
         for one in self._known.values():
             if one.user not in digests:

@@ -1,4 +1,4 @@
-"""What came of a request to a webhook: taken, to be sent again, or refused for what is in it. Pure."""
+"""The result of a request to a webhook: taken, to be sent again, or refused for its contents. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class Meaning(Enum):
     """What an answer means for the events of the request."""
 
     TAKEN = "taken"
-    AGAIN = "again"  # the receiver is not well, or not what it should be: the same request later
+    AGAIN = "again"  # the receiver fails, or is not set up correctly: the same request later
     REFUSED = "refused"  # the receiver does not want these very events
 
 
@@ -18,11 +18,12 @@ OUTCOMES: Final = ("taken", "refused", "status", "redirect", "timeout", "unreach
 """Values of the label `outcome`."""
 
 _OF_CONTENT: Final = frozenset({400, 413, 415, 422})
-"""Statuses of receivers that can read no request like this. Others, such as 401, 404 and 429, say nothing about it."""
+"""Statuses with which receivers refuse the contents of a request. Others, such as 401, 404 and 429, say nothing about
+them."""
 
 
 class Verdict(NamedTuple):
-    """What came of one request. `outcome` is one of `OUTCOMES`, `reason` is for the operator."""
+    """The result of one request. `outcome` is one of `OUTCOMES`, `reason` is for the operator."""
 
     meaning: Meaning
     outcome: str

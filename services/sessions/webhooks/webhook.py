@@ -1,7 +1,7 @@
 """Delivers the events of the log to one webhook, in order, each request again until it is taken or given up.
 
-One process works on a webhook at a time. The position moves after the answer, so what was in flight when a process
-ended is sent again: at least once, and with the same ids.
+One process works on a webhook at a time. The position moves after the answer, so a request that was in flight when a
+process ended is sent again: at least once, and with the same ids.
 """
 
 from __future__ import annotations
@@ -74,9 +74,9 @@ class Webhook:
         self._complaint = Complaint()
         self._failing = False
         self._refused_in_a_row = 0  # requests of which nothing was taken
-        self._aside_unsaid = 0  # events that were set aside since the log said so last
+        self._aside_unsaid = 0  # events that were set aside since that was last logged
         self.problem: str | None = None
-        """What it cannot do now, for `/readyz`; None if it can work."""
+        """Why it cannot work now, for `/readyz`; None if it can."""
         self._oldest_at: int | None = None  # of the request in progress, in Unix milliseconds
         instruments.webhook_age.labels(self._name).set_function(self._age_s)
         for counter in (instruments.webhook_events, instruments.webhook_dead_letters, instruments.webhook_overtaken):
@@ -113,12 +113,12 @@ class Webhook:
                 pause = min(pause * 2, longest) if time.monotonic() - began < longest else first_pause
                 await asyncio.sleep(pause)
         finally:
-            self._oldest_at = None  # a webhook that is gone does not age
+            self._oldest_at = None  # a webhook that was removed does not age
             if self._sender is not None:
                 await self._sender.close()
 
     async def _work(self, progress: WebhookProgress) -> None:
-        """Follows the log until it is another one, or has lost what was not delivered."""
+        """Follows the log until it is recreated, or has lost messages that were not delivered."""
         stored = await progress.load(self._log_kept_s)
         beginning = beginning_in(await self._log.state(), stored.progress)
         if beginning is not None:
@@ -126,7 +126,7 @@ class Webhook:
             await progress.begin(beginning.progress, keep=beginning.keep)
             stored = Stored(beginning.progress, *(stored[1:] if beginning.keep else ({}, {})))
         at = stored.progress
-        # A database that takes no writes is found out now, rather than after each request that is then sent again.
+        # Notices now if the database takes no writes, rather than after each request, which would then be sent again.
         await progress.commit(at, Changes({}, {}))
         tracker = Tracker(stored.rows, stored.writers)
         begins = "webhook %s follows the session log from message %d, with %d connections"
@@ -147,7 +147,7 @@ class Webhook:
                 checked = time.monotonic()
 
     async def _forget_lost(self, progress: WebhookProgress, at: Progress, tracker: Tracker) -> None:
-        """What the log has let go of is not kept here for edges that never came back."""
+        """Forgets connections of edges that never came back, once the log has dropped their facts."""
         changes = tracker.forget_lost(int((time.time() - self._log_kept_s) * 1000))
         if changes.rows:
             await progress.commit(at, changes)
@@ -195,8 +195,8 @@ class Webhook:
         if set_aside:
             self._say_set_aside(given_up, ", ".join(sorted({one.reason for one in set_aside})))
         if batch.events and given_up == len(batch.events):
-            # It may refuse whatever it gets, such as with 400 for a wrong signature. Without a pause the whole log
-            # would soon be among the dead letters, and the oldest of them gone.
+            # The receiver may refuse every request, such as with 400 for a wrong signature. Without a pause the whole
+            # log would soon be among the dead letters, and the oldest of them removed.
             self._refused_in_a_row += 1
             await asyncio.sleep(pause_s(self._refused_in_a_row))
         elif batch.events:
@@ -217,7 +217,7 @@ class Webhook:
             self._aside_unsaid = 0
 
     async def _send(self, progress: WebhookProgress, events: Sequence[bytes]) -> list[SetAside]:
-        """Sends the events; what has to be set aside is returned. Of events that the receiver refuses, those that it
+        """Sends the events, and returns those to set aside. If the receiver refuses a request, events in it that it
         takes by themselves are delivered."""
         set_aside: list[SetAside] = []
         waiting = [events]
@@ -235,12 +235,12 @@ class Webhook:
                 set_aside.append(SetAside(body_of(part), len(part), verdict.reason))
             if waiting:
                 await progress.check()  # many requests may follow before the next commit
-        if not any_taken and len(set_aside) > 1:  # it refuses everything: that is one letter
+        if not any_taken and len(set_aside) > 1:  # everything was refused: this becomes one letter
             return [SetAside(body_of(events), len(events), set_aside[0].reason)]
         return set_aside
 
     async def _until_settled(self, progress: WebhookProgress, events: Sequence[bytes], refusals: int) -> Verdict:
-        """Sends the events in one request until they are taken, refused so often, or given up."""
+        """Sends the events in one request until they are taken, refused `refusals` times, or given up."""
         assert self._sender is not None
         body, started, attempt, refused = body_of(events), time.monotonic(), 0, 0
         while True:

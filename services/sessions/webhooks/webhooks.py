@@ -40,7 +40,7 @@ class Webhooks:
 
     @property
     def problem(self) -> str | None:
-        """What one of them cannot do now, None if all can work."""
+        """Why one of them cannot work now, None if all can."""
         return next((found for one in self._running.values() if (found := one.webhook.problem) is not None), None)
 
     def notify(self) -> None:
@@ -49,8 +49,8 @@ class Webhooks:
             one.webhook.notify()
 
     async def adopt(self, wanted: Sequence[WebhookSettings]) -> None:
-        """These are the webhooks from now on. Those that stay as they are go on; a request of one that changes is cut
-        off, and its events are sent again by the new settings, with the same ids."""
+        """Runs these webhooks from now on. Unchanged ones go on; a request of a webhook that changes is cut off, and
+        its events are sent again with the new settings, under the same ids."""
         by_name = {one.name: one for one in wanted}
         gone = [name for name, one in self._running.items() if one.settings != by_name.get(name)]
         await end([self._running.pop(name).task for name in gone])

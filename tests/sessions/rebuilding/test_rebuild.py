@@ -186,7 +186,7 @@ async def test_rows_that_are_older_than_the_log_are_not_thrown_away_in_silence(
         settings, before = settings_of(nats_server, postgres), await all_rows(postgres.url)
         async with EdgeDouble(nats_server.url, "nobody", silent=True) as edge:
             await edge.purge(keep=9)
-        with pytest.raises(NotRebuilt, match=r"rows of sessions, .* are older than that"):
+        with pytest.raises(NotRebuilt, match=r"rows of sessions, .* are older than the log"):
             await rebuilt(settings, "sessions")
         await execute(
             postgres.url,

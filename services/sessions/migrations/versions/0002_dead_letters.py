@@ -1,4 +1,4 @@
-"""Dead letters: what of the session log could not be folded."""
+"""Dead letters: messages of the session log, or parts of them, that could not be folded."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,7 +1,8 @@
 """The read models of the whole life of sessions, and tables that are partitioned by time.
 
-Rows that are there move into the new tables, a partition for each week; the models that can be filled from them are.
-What only the log has (timelines, refusals, versions of each connection, drains) begins now, or is rebuilt from it.
+Existing rows move into the new tables, with a partition for each week, and fill the models that can be filled from
+them. Data that only the log has (timelines, refusals, versions of each connection, drains) begins now, or is rebuilt
+from the log.
 """
 
 from alembic import op
@@ -289,8 +290,8 @@ CREATE TABLE heard_edges (
 
 _DEFAULT = "CREATE TABLE {0}_default PARTITION OF {0} DEFAULT"
 
-# A partition for each week (from a Monday on, in UTC) of which there are rows. Clocks may have been wrong: beyond the
-# newest 520 weeks rows go into the default partition, since every partition takes a lock of this transaction.
+# A partition for each week (from a Monday on, in UTC) with rows. Clocks may have been wrong: rows beyond the newest 520
+# weeks go into the default partition, as this transaction takes a lock for every partition.
 _WEEKS = """
 DO $$
 DECLARE week timestamptz; name text;

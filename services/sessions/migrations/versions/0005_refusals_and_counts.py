@@ -1,8 +1,8 @@
-"""What is known of the request of a refused client: transport, user agent and origin. Edge and version of sessions,
-by which they are counted, in the indexes by length.
+"""Adds details of a refused client's request: transport, user agent and origin; and to the indexes by length the edge
+and version of sessions, by which they are counted.
 
-Rows of before say "", also where the log says more: the model `refusals` has a new number, so that every start asks
-for a rebuild. Without such rows there is nothing to rebuild.
+Older rows have "" even where the log has a value: the model `refusals` has a new number, so that every start asks for a
+rebuild. Without older rows there is nothing to rebuild.
 """
 
 from alembic import op
