@@ -43,7 +43,7 @@ class Span(NamedTuple):
 
 
 def _join(spans: dict[str, tuple[int, int, int]], lineage: str, at: int) -> None:
-    """Adds a fact at the time `at` to the spans, of which each is (first, last, facts) here."""
+    """Adds a fact at the time `at` to the spans, which are tuples (first, last, facts) here."""
     span = spans.get(lineage)
     if span is None:
         spans[lineage] = at, at, 1
@@ -129,7 +129,7 @@ class ReadSet:
         """Whether a connection may end in the batch before `moment`: no span of `ends` is earlier."""
         return self._first_closed < moment or any(at < moment for moments in self.lost.values() for at in moments)
 
-    # --- what else, by the rows in `state`, which must have what the attributes say, unless their rows are gone -------
+    # --- other rows, found by those in `state`, which must have the rows of the attributes, unless these are gone -----
 
     def whole(self, state: State) -> set[str]:
         """The connections of which all open subscriptions may be touched, as the connection may end, or turn out not to

@@ -45,12 +45,12 @@ def milliseconds(at: datetime) -> int:
 
 @lru_cache(_MOMENTS)
 def optional_moment(ms: int | None) -> datetime | None:
-    """Likewise; None stays None."""
+    """Like `moment`; None stays None."""
     return None if ms is None else moment(ms)
 
 
 def optional_milliseconds(at: datetime | None) -> int | None:
-    """Likewise; None stays None."""
+    """Like `milliseconds`; None stays None."""
     return None if at is None else milliseconds(at)
 
 
@@ -61,7 +61,7 @@ def columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
 
 
 def arguments(rows: Iterable[tuple[Any, ...]], types: Iterable[str]) -> list[str]:
-    """Likewise, of at least one row, as a `statements_writing.Upsert` of these types takes them."""
+    """Like `columns`, for at least one row, as a `statements_writing.Upsert` of these types takes them."""
     return [_argument(column, type_) for column, type_ in zip(zip(*rows, strict=True), types, strict=True)]
 
 

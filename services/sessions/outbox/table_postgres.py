@@ -21,7 +21,7 @@ from services.chassis.postgres.pool import Database, Pool, store_errors
 from services.sessions.outbox.rows import MAX_CALL_BYTES, Refused, Row
 
 SLOTS_OF_A_TURN: Final = 8
-"""Of the 64 that `outbox.sql` has: the others are for other workers and relays."""
+"""Slots of a turn, of the 64 in `outbox.sql`: the others are left to other workers and relays."""
 ROWS_OF_A_SLOT: Final = 32
 """Rows of a slot in one turn, and so at most 256 rows in all."""
 MARKING: Final = 2

@@ -120,9 +120,10 @@ class Publications:
         """Deletes the user's messages in a log, once no client can take their absence as proof that it missed
         nothing."""
         marked = 0
-        alone: list[str] = []  # subjects of which the log holds nothing but one publication of another user
+        alone: list[str] = []  # subjects for which the log holds only one publication of another user
         for subject, newest in found.newest.items():
-            if not self._owns(subject):  # otherwise only the user could recover, whom the mark would name
+            # In a channel of the user alone nobody else could recover, and the mark itself would name the user.
+            if not self._owns(subject):
                 at = await self._mark(found, subject, newest)
                 marked = max(marked, at)
                 if not at:

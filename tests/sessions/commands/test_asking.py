@@ -297,4 +297,4 @@ def test_what_may_be_of_a_user_too_is_said_also_if_nothing_is_known_to_be(capsys
             why.show(story, Question(Namespace(), NOW), Screen(NOW))
     nothing, again, _, seven = capsys.readouterr().out.splitlines()
     assert nothing == again and "nothing was refused" in nothing
-    assert seven.startswith("7 refusals without a name in this period may be of ann, too: ")
+    assert seven.startswith("7 refusals without a name in this period may concern ann, too: ")
