@@ -22,13 +22,13 @@ def erase(state: State, digest: str, at: int) -> None:
     state.put_erasure(digest, at)
     known: dict[str, bool] = {"": False}
 
-    def is_his(user: str) -> bool:
+    def is_of_the_user(user: str) -> bool:
         found = known.get(user)
         if found is None:
             found = known[user] = user_digest(user) == digest
         return found
 
-    gone = [one for one in state.sessions.values() if is_his(one.user)]
+    gone = [one for one in state.sessions.values() if is_of_the_user(one.user)]
     for session in gone:
         for name in state.connections_of(session.id):
             connection = state.connections[name]
@@ -37,8 +37,8 @@ def erase(state: State, digest: str, at: int) -> None:
                 edges.row_of(state, connection.instance, connection.edge, at).ended += 1
     state.remove(gone)
     state.timeline = {key: row for key, row in state.timeline.items() if key[0] not in state.removed_connections}
-    state.users = {key: row for key, row in state.users.items() if not is_his(key[0])}
+    state.users = {key: row for key, row in state.users.items() if not is_of_the_user(key[0])}
     gone_with = state.removed_connections
     state.refusals = [
-        row for row in state.refusals if not is_his(row.user) and (row.user or row.connection not in gone_with)
+        row for row in state.refusals if not is_of_the_user(row.user) and (row.user or row.connection not in gone_with)
     ]

@@ -19,21 +19,21 @@ from services.sessions.privacy.rewriting import Connections
 from services.sessions.rows_postgres import moment
 from services.sessions.values import after_prefix, time_of
 
-_HIS: Final = "strpos({0}, '#') > 0 AND reverse({0}) >= $1 AND reverse({0}) < $2"
+_OWNED: Final = "strpos({0}, '#') > 0 AND reverse({0}) >= $1 AND reverse({0}) < $2"
 _NAMES: Final = f"""
-SELECT name FROM channels WHERE {_HIS.format("name")}
-UNION SELECT channel FROM refusals WHERE {_HIS.format("channel")}"""
+SELECT name FROM channels WHERE {_OWNED.format("name")}
+UNION SELECT channel FROM refusals WHERE {_OWNED.format("channel")}"""
 
 _OF_OTHERS: Final = f"""
 SELECT (SELECT count(*) FROM subscriptions WHERE channel = ANY($1::text[]))
-    + (SELECT count(*) FROM refusals WHERE {_HIS.format("channel").replace("$2", "$3").replace("$1", "$2")}
+    + (SELECT count(*) FROM refusals WHERE {_OWNED.format("channel").replace("$2", "$3").replace("$1", "$2")}
         AND channel = ANY($1::text[]))"""
 
 # Later facts of connections in these channels stay, in the log as well: they bring the name of the channel back.
 _CONNECTIONS: Final = f"""
 SELECT connection FROM subscriptions WHERE channel = ANY($1::text[])
 UNION SELECT connection FROM refusals
-WHERE {_HIS.format("channel").replace("$2", "$3").replace("$1", "$2")} AND channel = ANY($1::text[])"""
+WHERE {_OWNED.format("channel").replace("$2", "$3").replace("$1", "$2")} AND channel = ANY($1::text[])"""
 _TIMELINE: Final = """
 SELECT number, at, facts::text FROM timeline WHERE connection = $1 AND (number, at) > ($2, $3) AND at <= $4
 ORDER BY number, at LIMIT $5"""
@@ -41,7 +41,7 @@ _REWRITE: Final = """
 UPDATE timeline SET facts = $4::text::json, at = $5 WHERE connection = $1 AND number = $2 AND at = $3"""
 _REMOVE: Final = "DELETE FROM timeline WHERE connection = $1 AND number = $2 AND at = $3"
 _REMOVE_REFUSALS: Final = f"""
-DELETE FROM refusals WHERE {_HIS.format("channel")} AND channel = ANY($3::text[]) AND at <= $4"""
+DELETE FROM refusals WHERE {_OWNED.format("channel")} AND channel = ANY($3::text[]) AND at <= $4"""
 _REMOVE_SUBSCRIPTIONS: Final = "DELETE FROM subscriptions WHERE channel = ANY($1::text[]) AND since <= $2"
 _REMOVE_CHANNELS: Final = (
     "DELETE FROM channels WHERE name = ANY($1::text[])",

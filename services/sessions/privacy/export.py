@@ -65,15 +65,15 @@ class Export:
         async for line in self._kept(about):
             yield line
         for stream in await self._publications.streams():
-            async for message in self._publications.his(stream):
+            async for message in self._publications.of_the_user(stream):
                 yield _line("publications", **_publication(message))
-        async for key in self._keys.his():
+        async for key in self._keys.of_the_user():
             yield _line("idempotency keys", sequence=key.sequence, key=key.data.decode(errors="replace"))
 
     async def _kept(self, about: Connections) -> AsyncIterator[bytes]:
         for kept in KEPT:
             async for row in self._tables.rows(kept):
-                if not self._tables.is_about_him(kept, row, about):
+                if not self._tables.is_about_the_user(kept, row, about):
                     continue
                 facts = [Raw(row.data)] if kept is WEBHOOK_STATES else about.facts_in(row.data)
                 more = {} if facts else {"text": row.data.decode(errors="backslashreplace")}  # it is not JSON of ours

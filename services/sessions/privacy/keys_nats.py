@@ -31,30 +31,30 @@ class Keys:
     async def search(self) -> array[int]:
         """The sequences of the user's keys that came since this was called last."""
         after, upto = self._searched, await self._last()
-        found = array("Q", [key.sequence async for key in self._his(after, upto)])
+        found = array("Q", [key.sequence async for key in self._of_the_user(after, upto)])
         self._searched = max(after, upto)
         return found
 
-    async def his(self) -> AsyncIterator[StoredMessage]:
+    async def of_the_user(self) -> AsyncIterator[StoredMessage]:
         """The user's keys."""
-        async for key in self._his(0, await self._last()):
+        async for key in self._of_the_user(0, await self._last()):
             yield key
 
     async def _last(self) -> int:
         state = await stream_state(self._link, subjects.KEYS_STREAM)
         return 0 if state is None else state.last
 
-    async def _his(self, after: int, upto: int) -> AsyncIterator[StoredMessage]:
+    async def _of_the_user(self, after: int, upto: int) -> AsyncIterator[StoredMessage]:
         left = 1
         while left and after < upto:
             messages, left = await read_stream(self._link, subjects.KEYS_STREAM, after + 1, _PAGE)
             for message in messages:
-                if self._is_his(message):
+                if self._is_of_the_user(message):
                     yield message
             after = messages[-1].sequence if messages else upto
             self._progress("idempotency keys", min(after, upto), upto)
 
-    def _is_his(self, message: StoredMessage) -> bool:
+    def _is_of_the_user(self, message: StoredMessage) -> bool:
         """The key of a channel with history is in the body, behind its position; any other key is the message's own
         id."""
         stored = message.data.decode(errors="replace").rpartition(" ")[2]

@@ -87,27 +87,27 @@ class Publications:
     async def _new(self, stream: str, upto: int) -> AsyncIterator[StoredMessage]:
         """The user's messages in a log or an index up to a sequence, after those that were searched before."""
         after = self._searched.get(stream, 0)
-        async for message in self._his(stream, after, upto):
+        async for message in self._of_the_user(stream, after, upto):
             yield message
         self._searched[stream] = max(after, upto)
 
-    async def his(self, stream: str) -> AsyncIterator[StoredMessage]:
+    async def of_the_user(self, stream: str) -> AsyncIterator[StoredMessage]:
         """The messages of a log or an index that the user published, or that are in a channel of the user."""
         state = await stream_state(self._link, stream)
-        async for message in self._his(stream, 0, 0 if state is None else state.last):
+        async for message in self._of_the_user(stream, 0, 0 if state is None else state.last):
             yield message
 
-    async def _his(self, stream: str, after: int, upto: int) -> AsyncIterator[StoredMessage]:
+    async def _of_the_user(self, stream: str, after: int, upto: int) -> AsyncIterator[StoredMessage]:
         left = 1
         while left and after < upto:
             messages, left = await read_stream(self._link, stream, after + 1, _PAGE)
             for message in messages:
-                if message.sequence <= upto and self._is_his(message):
+                if message.sequence <= upto and self._is_of_the_user(message):
                     yield message
             after = messages[-1].sequence if messages else upto
             self._progress(stream, min(after, upto), upto)
 
-    def _is_his(self, message: StoredMessage) -> bool:
+    def _is_of_the_user(self, message: StoredMessage) -> bool:
         person, headers = self._person, message.headers
         if person.has_id(publisher_of(headers)) or self._owns(message.subject.decode(errors="replace")):
             return True

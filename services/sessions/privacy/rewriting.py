@@ -86,9 +86,9 @@ class Connections:
             self.channels.add(text(named.channel))
             return None
         if isinstance(named.offsets, dict):
-            his = {channel for channel in named.offsets if self._person.owns(channel)}
-            self.channels.update(map(text, his))
-            return _without_offsets(fact, his) if his else fact
+            owned = {channel for channel in named.offsets if self._person.owns(channel)}
+            self.channels.update(map(text, owned))
+            return _without_offsets(fact, owned) if owned else fact
         return fact
 
     def facts_in(self, data: bytes) -> list[Raw]:

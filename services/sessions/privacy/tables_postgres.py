@@ -200,7 +200,7 @@ class Tables:
                 return
             after = page[-1].key
 
-    def is_about_him(self, kept: Kept, row: KeptRow, about: Connections) -> bool:
+    def is_about_the_user(self, kept: Kept, row: KeptRow, about: Connections) -> bool:
         """Whether anything in a row is about the user."""
         return self._taken_out(kept, row, about) is not None
 
@@ -211,8 +211,8 @@ class Tables:
                 state = msgspec.json.decode(row.data)
             except (msgspec.DecodeError, UnicodeDecodeError):
                 state = None
-            his = isinstance(state, dict) and (self._person.has_id(state.get("user")) or about.has(row.key[1]))
-            return Rewritten(None, 1) if his else None
+            theirs = isinstance(state, dict) and (self._person.has_id(state.get("user")) or about.has(row.key[1]))
+            return Rewritten(None, 1) if theirs else None
         left = about.rewritten(row.data)
         if left is None and self._person.is_named_in(row.reason):
             left = Rewritten(row.data, 0, len(facts_of(row.data)))
