@@ -15,7 +15,9 @@ from typing import Final
 from services.chassis.postgres.pool import Database, Pool
 
 _SPACE: Final = 0x636C6D  # "clm": the first key of our advisory locks
-_SHARE: Final = "SELECT pg_advisory_lock_shared($1, $2)"
+_SHARE: Final = "SELECT set_config('idle_session_timeout', '0', false), pg_advisory_lock_shared($1, $2)"
+"""A claim's connection is idle while the work goes on: PostgreSQL must not close it for that."""
+
 _IS_HELD: Final = """
 SELECT EXISTS (SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
     WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
+import asyncpg
 import pytest
 
 from services.chassis.postgres.errors import StoreAway
@@ -13,6 +16,7 @@ from services.sessions.privacy.progress import Incomplete, unwatched
 from services.sessions.rebuilding.workshop import NotRebuilt
 from tests.sessions.database import execute
 from tests.sessions.rebuilding.shop import all_rows, rebuilt, served, settings_of, verified
+from tests.support.eventually import eventually
 from tests.support.links import linked
 from tests.support.servers import NatsServer, Postgres
 
@@ -36,6 +40,16 @@ async def test_work_of_one_kind_is_done_at_once_and_keeps_the_other_away(postgre
                 await held.check()
                 await execute(postgres.url, END)
                 await held.check()
+
+
+async def test_a_claim_outlasts_the_time_after_which_postgresql_closes_idle_connections(postgres: Postgres) -> None:
+    url = postgres.empty_database()
+    name = urlsplit(url).path.removeprefix("/")
+    await execute(url, f'ALTER DATABASE "{name}" SET idle_session_timeout = 100')
+    async with Pool(url, 1) as pool, claimed(pool, Work.REBUILDING) as held:
+        idle = await asyncpg.connect(url)
+        await eventually(idle.is_closed)
+        await held.check()
 
 
 async def test_a_rebuild_and_an_erasure_refuse_to_work_at_once(nats_server: NatsServer, postgres: Postgres) -> None:
