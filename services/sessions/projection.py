@@ -49,7 +49,7 @@ NAMES: Final[Mapping[str, str]] = {
     "drops": "drops-1",
     "versions": "versions-1",
     "refusals": "refusals-2",
-    "edges": "edges-1",
+    "edges": "edges-2",
 }
 """The read models, and the name under which the position of each is stored. All positions move together. Whoever
 changes how a model is folded gives it a new number, and its rows must then be rebuilt. Decision 41 has the

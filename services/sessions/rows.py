@@ -181,7 +181,12 @@ class Refusal(Struct, gc=False):
 
 class Edge(Struct, gc=False):
     """One run of an edge process. Moments that did not come, or are not known, are None; `ended`: how many of its
-    connections were closed, for whatever reason."""
+    connections were closed, for whatever reason.
+
+    `lost_at`: when it was heard for the last time, if it counts as dead. If it is heard again, it hung, or was cut off:
+    from `hung_at`, which is what `lost_at` was, to `found_at`. These are the moments of the last time, and
+    `times_hung` says how many times there were. `hung_at` is None if the log does not have the loss.
+    """
 
     instance: str
     edge: str
@@ -194,6 +199,9 @@ class Edge(Struct, gc=False):
     lost_at: int | None = None
     opened: int = 0
     ended: int = 0
+    hung_at: int | None = None
+    found_at: int | None = None
+    times_hung: int = 0
 
 
 MINUTE_MS = 60_000

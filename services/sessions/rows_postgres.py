@@ -167,10 +167,11 @@ def values_of_channel_hour(row: ChannelHour) -> tuple[Any, ...]:
 
 def edge_of(row: asyncpg.Record) -> Edge:
     """A row of `statements_writing.EDGE_COLUMNS`."""
-    instance, edge, software, first, last, started, draining, stopped, lost, opened, ended = row
+    instance, edge, software, first, last, started, draining, stopped, lost, opened, ended, hung, found, times = row
     return Edge(
         instance, edge, software, milliseconds(first), milliseconds(last), optional_milliseconds(started),
         optional_milliseconds(draining), optional_milliseconds(stopped), optional_milliseconds(lost), opened, ended,
+        optional_milliseconds(hung), optional_milliseconds(found), times,
     )  # fmt: skip
 
 
@@ -179,7 +180,8 @@ def values_of_edge(row: Edge) -> tuple[Any, ...]:
     return (
         row.instance, row.edge, row.software, moment(row.first_at), moment(row.last_at),
         optional_moment(row.started_at), optional_moment(row.draining_at), optional_moment(row.stopped_at),
-        optional_moment(row.lost_at), row.opened, row.ended,
+        optional_moment(row.lost_at), row.opened, row.ended, optional_moment(row.hung_at),
+        optional_moment(row.found_at), row.times_hung,
     )  # fmt: skip
 
 

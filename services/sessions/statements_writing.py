@@ -23,7 +23,8 @@ REFUSAL_COLUMNS: Final = (
     "transport, user_agent, origin, count"
 )
 EDGE_COLUMNS: Final = (
-    "instance, edge, software, first_at, last_at, started_at, draining_at, stopped_at, lost_at, opened, ended"
+    "instance, edge, software, first_at, last_at, started_at, draining_at, stopped_at, lost_at, opened, ended, "
+    "hung_at, found_at, times_hung"
 )
 
 
@@ -204,11 +205,13 @@ ON CONFLICT (width, at, edge, action, code) DO UPDATE SET count = t.count + excl
 )
 
 WRITE_EDGES: Final = _upsert(
-    "text text text timestamptz timestamptz timestamptz timestamptz timestamptz timestamptz bigint bigint",
+    "text text text timestamptz timestamptz timestamptz timestamptz timestamptz timestamptz bigint bigint timestamptz "
+    "timestamptz bigint",
     f"""
 INSERT INTO edges ({EDGE_COLUMNS})
 SELECT * FROM {{rows}}
 ON CONFLICT (instance) DO UPDATE SET edge = excluded.edge, software = excluded.software, first_at = excluded.first_at,
     last_at = excluded.last_at, started_at = excluded.started_at, draining_at = excluded.draining_at,
-    stopped_at = excluded.stopped_at, lost_at = excluded.lost_at, opened = excluded.opened, ended = excluded.ended""",
+    stopped_at = excluded.stopped_at, lost_at = excluded.lost_at, opened = excluded.opened, ended = excluded.ended,
+    hung_at = excluded.hung_at, found_at = excluded.found_at, times_hung = excluded.times_hung""",
 )

@@ -27,6 +27,11 @@ def count_column() -> Any:
     return Field(sa_column=Column(BigInteger, nullable=False))
 
 
+def later_count_column() -> Any:
+    """One that was added to a table with rows: those have 0, as do rows of a process of the version before."""
+    return Field(sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
+
+
 def number_column() -> Any:
     """A number that is part of the primary key."""
     return Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))

@@ -21,6 +21,7 @@ from services.sessions.statements import DIGEST, END
 from services.sessions.table_columns import (
     by_time,
     count_column,
+    later_count_column,
     later_text_column,
     partial_index,
     text_column,
@@ -261,3 +262,6 @@ class EdgeRow(SQLModel, table=True):
     lost_at: datetime | None = time_column(nullable=True)
     opened: int = count_column()
     ended: int = count_column()
+    hung_at: datetime | None = time_column(nullable=True)
+    found_at: datetime | None = time_column(nullable=True)
+    times_hung: int = later_count_column()

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 from msgspec.structs import replace
 
-from proto.events import Closed, EdgeLost, EventBatch, Opened, SessionEvent, Subscribed, Unsubscribed
+from proto.events import Closed, EdgeFound, EdgeLost, EventBatch, Opened, SessionEvent, Subscribed, Unsubscribed
 from services.chassis.postgres.pool import Pool
 from services.sessions.model_numbers_postgres import outdated
 from services.sessions.projection import NAMES, fold
@@ -175,6 +175,43 @@ async def test_refusals_of_before_have_no_user_agent_until_they_are_rebuilt(empt
     assert [(one.user, one.user_agent, one.count) for one in stored] == ([("ann", "", 1)] if there else [])
     async with Pool(empty_postgres.url, 1) as pool, pool.database() as database:
         assert await outdated(database) == ({"refusals": "refusals-1"} if there else {})
+
+
+@pytest.mark.parametrize("found", [True, False])
+async def test_edges_of_before_never_hung_until_they_are_rebuilt(empty_postgres: Postgres, found: bool):
+    """Of two that are lost now. `found`: one of them was lost and found before."""
+    url, number = empty_postgres.url, 3 if found else 1
+    first, last, lost = (f"'{moment(START + at).isoformat()}'" for at in (0, 400, 500))
+    as_before = (
+        "INSERT INTO edges (instance, edge, software, first_at, last_at, started_at, draining_at, stopped_at, lost_at,"
+        f" opened, ended) VALUES ('{{}}', 'edge-1', '1', {first}, {last}, {first}, NULL, NULL, {lost}, 0, 0)"
+    )
+    await dataclasses.replace(SCHEMA, head="0005").migrate(url)
+    await execute(
+        url,
+        as_before.format("i1"),
+        "INSERT INTO projections VALUES ('sessions-1', 'e', 1, now()), ('edges-1', 'e', 1, now())",
+        f"INSERT INTO log_writers VALUES ('{WATCH_WRITER}i1', 's', {number}, now()), ('i1', 'edge-1', 7, now())",
+    )
+    await SCHEMA.migrate(url)
+    await execute(url, as_before.format("i2"))  # by a process of the version before that still runs
+    async with Pool(url, 2) as pool:
+        async with pool.database() as database:
+            assert await outdated(database) == ({"edges": "edges-1"} if found else {})
+        stored = await hangs(url)
+        assert stored == dict.fromkeys(("i1", "i2"), (START + 500, 0, None, None))
+        batches = [
+            EventBatch("s", WATCH_WRITER + name, number + 1, [EdgeFound(at=START + 509, instance=name)])
+            for name in stored
+        ]
+        await PostgresStore(pool, WINDOW_MS).commit(Position("e", 1), Position("e", 3), batches)
+    assert await hangs(url) == dict.fromkeys(("i1", "i2"), (None, 1, START + 500, START + 509))
+
+
+async def hangs(url: str) -> dict[str, tuple[int | None, int, int | None, int | None]]:
+    """By instance: since when the edge is lost, how many times it hung, and from when to when the last time."""
+    edges = (await read_rows(url)).edges
+    return {name: (row.lost_at, row.times_hung, row.hung_at, row.found_at) for name, row in edges.items()}
 
 
 async def test_clocks_that_were_wrong_cost_no_partitions(empty_postgres: Postgres):

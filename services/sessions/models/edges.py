@@ -47,8 +47,15 @@ def lost(state: State, instance: str, at: int) -> None:
 
 
 def found(state: State, instance: str, at: int) -> None:
-    """The process is alive."""
-    row_of(state, instance, "", at).lost_at = None
+    """The process is alive: it hung from `lost_at` on. If the log begins after the loss, nobody knows since when. A
+    process that is found, and has not been lost since, is told of again: that is no other time."""
+    row = row_of(state, instance, "", at)
+    lost_at = row.lost_at
+    if lost_at is None and row.found_at is not None:
+        return
+    row.lost_at, row.hung_at = None, lost_at
+    row.found_at = at if lost_at is None else max(at, lost_at)  # clocks of edges and of this service differ
+    row.times_hung += 1
 
 
 def row_of(state: State, instance: str, edge: str, at: int) -> Edge:

@@ -78,8 +78,9 @@ _OF_ERASED: Final = {
     " AND " + _BEFORE_ERASURE.format("l.day"),
     "channels": "(s.here IS NULL OR l.subscribers = s.subscribers AND l.peak >= s.peak AND l.last_at >= s.last_at"
     " AND l.subscriptions >= s.subscriptions) AND " + _BEFORE_ERASURE.format("l.first_at"),
-    "edges": "(s.here IS NULL OR ROW(l.edge, l.software, l.started_at, l.draining_at, l.stopped_at, l.lost_at)"
-    " IS NOT DISTINCT FROM ROW(s.edge, s.software, s.started_at, s.draining_at, s.stopped_at, s.lost_at)"
+    "edges": "(s.here IS NULL OR ROW(l.edge, l.software, l.started_at, l.draining_at, l.stopped_at, l.lost_at,"
+    " l.hung_at, l.found_at, l.times_hung) IS NOT DISTINCT FROM ROW(s.edge, s.software, s.started_at, s.draining_at,"
+    " s.stopped_at, s.lost_at, s.hung_at, s.found_at, s.times_hung)"
     " AND l.first_at <= s.first_at AND l.last_at >= s.last_at AND l.opened >= s.opened AND l.ended >= s.ended)"
     " AND " + _BEFORE_ERASURE.format("l.first_at"),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from proto.events import Erased, EventBatch, Refused
+from proto.events import EdgeFound, EdgeLost, EdgeStopped, Erased, EventBatch, Refused
 from services.sessions.rows import WIDTHS, DropKey, OpeningKey, RefusalKey
 from services.sessions.state import State
 from services.sessions.values import text, time_of
@@ -83,6 +83,22 @@ def edges(state: State) -> dict[str, tuple[int, int]]:
     opened = Counter(row.instance for row in state.connections.values())
     ended = Counter(row.instance for row in state.connections.values() if row.closed_at is not None)
     return {instance: (opened[instance], ended[instance]) for instance in opened}
+
+
+def hangs(batches: list[EventBatch]) -> dict[str, tuple[int, int | None, int | None]]:
+    """By instance that was found, and that never stopped: how many times it hung, and from when to when the last time.
+    Whether one that stopped can be lost depends on its connections."""
+    stopped = {one.instance for one in batches for event in one.events if isinstance(event, EdgeStopped)}
+    lost: dict[str, int] = {}
+    found: dict[str, tuple[int, int | None, int | None]] = {}
+    for event in (event for one in batches for event in one.events):
+        if isinstance(event, EdgeLost):
+            lost[event.instance] = time_of(event.at)
+        elif isinstance(event, EdgeFound) and (event.instance in lost or event.instance not in found):
+            times, _, _ = found.get(event.instance, (0, None, None))
+            hung_at = lost.pop(event.instance, None)
+            found[event.instance] = times + 1, hung_at, max(time_of(event.at), hung_at or 0)
+    return {instance: hung for instance, hung in found.items() if instance not in stopped}
 
 
 def without_erasures(batches: list[EventBatch]) -> list[EventBatch]:

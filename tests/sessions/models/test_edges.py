@@ -40,6 +40,43 @@ def test_a_loss_is_taken_back():
     assert state.edges["i1"].last_at == 10, "what others say of it is no word of its own"
 
 
+def hangs(state: State) -> tuple[int, int | None, int | None]:
+    """How many times `i1` hung, and from when to when the last time."""
+    row = state.edges["i1"]
+    return row.times_hung, row.hung_at, row.found_at
+
+
+def of_i1(*facts: EdgeLost | EdgeFound) -> list[tuple[str, SessionEvent]]:
+    return [("watch-i1", fact) for fact in facts]
+
+
+def test_an_edge_that_was_found_hung_since_it_was_lost():
+    state = told(ann("c1", 10), *of_i1(EdgeLost(at=50, instance="i1")))
+    assert hangs(state) == (0, None, None), "it may be dead"
+    told(*of_i1(EdgeFound(at=60, instance="i1")), state=state)
+    assert hangs(state) == (1, 50, 60)
+    told(*of_i1(EdgeLost(at=100, instance="i1")), state=state)
+    assert (hangs(state), state.edges["i1"].lost_at) == ((1, 50, 60), 100), "what was before is still known"
+    told(*of_i1(EdgeLost(at=130, instance="i1"), EdgeFound(at=140, instance="i1")), state=state)
+    assert (hangs(state), state.edges["i1"].lost_at) == ((2, 130, 140), None), "it was back without being heard"
+
+
+def test_an_edge_whose_loss_the_log_no_longer_has_hung_until_it_was_found():
+    state = told(*of_i1(EdgeFound(at=60, instance="i1")))
+    assert (hangs(state), state.edges["i1"].edge) == ((1, None, 60), "")
+    told(ann("c1", 70), *of_i1(EdgeLost(at=80, instance="i1"), EdgeFound(at=90, instance="i1")), state=state)
+    assert hangs(state) == (2, 80, 90)
+
+
+def test_a_return_that_is_told_again_is_no_other_one():
+    lost, found = EdgeLost(at=50, instance="i1"), EdgeFound(at=60, instance="i1")
+    assert hangs(told(*of_i1(lost, found, found, EdgeFound(at=61, instance="i1")))) == (1, 50, 60)
+
+
+def test_an_edge_hung_for_no_less_than_nothing_where_clocks_differ():
+    assert hangs(told(*of_i1(EdgeLost(at=50, instance="i1"), EdgeFound(at=48, instance="i1")))) == (1, 50, 50)
+
+
 def test_an_edge_that_stopped_is_not_lost_unless_it_left_a_connection_open():
     lost = ("watch-i1", EdgeLost(at=50, instance="i1"))
     closed, stopped = Closed(at=20, connection="c1", code=1001), EdgeStopped(at=30)

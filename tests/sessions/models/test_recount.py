@@ -26,6 +26,10 @@ def agrees(told: list[EventBatch]) -> None:
     assert {key: (row.sessions, row.connections) for key, row in state.users.items()} == recount.devices(state)
     edges = {row.instance: (row.opened, row.ended) for row in state.edges.values() if row.opened}
     assert edges == recount.edges(state)
+    for name, hung in recount.hangs(batches).items():
+        assert (state.edges[name].times_hung, state.edges[name].hung_at, state.edges[name].found_at) == hung
+    for row in state.edges.values():
+        assert (row.times_hung > 0) == (row.found_at is not None) and (row.hung_at or 0) <= (row.found_at or 0)
     for count in (state.drops, state.openings, state.refusal_counts):
         assert min(count.values(), default=0) >= 0
 

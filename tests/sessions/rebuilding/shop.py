@@ -13,6 +13,7 @@ from proto.events import (
     CaughtUp,
     Closed,
     EdgeDraining,
+    EdgeFound,
     EdgeLost,
     EdgeStarted,
     EdgeStopped,
@@ -77,15 +78,17 @@ def day(name: str, at: int) -> Iterator[list[SessionEvent]]:
 
 
 async def write_days(nats_server: NatsServer, days: int, begin: int = 0) -> None:
-    """Stores so many days, one each second of the last ones. The last batch of all is a loss of the first edge."""
+    """Stores so many days, one each second of the last ones. At the end the first edge hangs, and then is lost."""
     now = int(time.time() * 1000)
     for number in range(begin, begin + days):
         async with EdgeDouble(nats_server.url, f"edge-{number}", silent=True) as edge:
             for facts in day(f"d{number}", now + number * 1000):
                 await edge.write(*facts)
     async with EdgeDouble(nats_server.url, "watch-edge-0", silent=True) as watch:
-        watch.number = 2 * begin
-        await watch.write(EdgeLost(at=now + (begin + days) * 1000, instance="edge-0"))
+        watch.number = 4 * begin
+        at = now + (begin + days) * 1000
+        for fact in (EdgeLost, EdgeFound, EdgeLost):
+            await watch.write(fact(at=at, instance="edge-0"))
 
 
 async def rows_of(url: str, table: str) -> list[str]:

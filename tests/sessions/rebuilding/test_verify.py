@@ -30,8 +30,13 @@ CORRUPTIONS = {
     "refusals": ("DELETE FROM refusals WHERE code = 103", "refusals: 3 of", "only in the log"),
     "edges": (
         "UPDATE edges SET draining_at = NULL WHERE instance = 'edge-1'",
-        "edges: 1 of",
+        "edges: 2 of",
         "draining_at: nothing, and",
+    ),
+    "hung edges": (
+        "UPDATE edges SET times_hung = 0, hung_at = NULL, found_at = NULL WHERE instance = 'edge-0'",
+        "edges: 2 of",
+        "times_hung: 0, and by the log 1",
     ),
 }
 
