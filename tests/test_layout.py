@@ -55,7 +55,6 @@ UNTESTED = {
     "services/sessions/commands/drops.py": "tests/docs/test_sessions_page.py, at the command line",
     "services/sessions/commands/channels.py": "tests/docs/test_sessions_page.py, at the command line",
     "services/sessions/commands/versions.py": "tests/docs/test_sessions_page.py, at the command line",
-    "services/sessions/commands/edges.py": "tests/docs/test_sessions_page.py, at the command line",
     "services/sessions/commands/users.py": "tests/docs/test_sessions_page.py, at the command line",
     "services/sessions/outbox/arguments.py": "tests/sessions/outbox/test_outbox.py, at the command line",
     "services/sessions/outbox/command.py": "tests/sessions/outbox/test_outbox.py, at the command line",

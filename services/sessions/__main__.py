@@ -90,7 +90,7 @@ COMMANDS = {
     "channels": Command("subscribers of channels, now and at their peaks", _ask, questions.describe_channels),
     "versions": Command("versions of clients; what changed since a deploy", _ask, questions.describe_versions),
     "refusals": Command("who was refused, how often and why", _ask, questions.describe_refusals),
-    "edges": Command("edges that ran, drained, stopped or died", _ask, questions.describe_edges),
+    "edges": Command("edges that ran, hung, drained, stopped or died", _ask, questions.describe_edges),
     "users": Command("users and their devices, when first and last seen", _ask, questions.describe_users),
     "migrate": Command("update the tables in PostgreSQL", _migrate, is_logged=True),
     "outbox": Command("list, show, replay or delete rows of the outbox; its SQL", _outbox, describe_outbox),

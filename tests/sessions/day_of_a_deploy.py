@@ -1,8 +1,8 @@
 """The story of docs/sessions.md: a day on which edges were replaced and one of them died, as the log has it.
 
 Two edges run Fairlead 0.1.0. At 14:02 the first is stopped for a deploy and comes back with 0.2.0; at 14:10 the second
-is killed. Of the clients that the drain closed, alice comes back from another network. What each user went through is
-known, so that answers can be checked.
+is killed, and at 14:23 the one in its place hangs. Of the clients that the drain closed, alice comes back from another
+network. What each user went through is known, so that answers can be checked.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from proto.events import (
     CaughtUp,
     Closed,
     EdgeDraining,
+    EdgeFound,
     EdgeLost,
     EdgeStarted,
     EdgeStopped,
@@ -43,7 +44,7 @@ WINDOW_MS: Final = 60_000
 _COMMITTED: Final = 3
 """Batches in a commit."""
 
-OLD_1, OLD_2, NEW_1, NEW_2, SERVICE = "e1-5f0a", "e2-91bc", "e1-c7d2", "e2-03aa", "watch-44d0"
+OLD_1, OLD_2, NEW_1, NEW_2 = "e1-5f0a", "e2-91bc", "e1-c7d2", "e2-03aa"
 
 CLIENTS: Final[dict[str, dict[str, Any]]] = {
     "alice": {"client_name": "js", "client_version": "5.8.0", "address": "203.0.113.7", "session_key": "laptop"},
@@ -174,7 +175,7 @@ PARTS: Final[list[tuple[str, str, list[SessionEvent]]]] = [
     ),
     ("edge-2", OLD_2, [Refreshed(at=ms("14:08:00"), connection="alice-2", expires_at=ms("15:08:00"))]),
     # edge-2 is killed.
-    ("sessions-8201", SERVICE, [EdgeLost(at=ms("14:10:00"), instance=OLD_2)]),
+    ("sessions-8201", f"watch-{OLD_2}", [EdgeLost(at=ms("14:10:00"), instance=OLD_2)]),
     (
         "edge-1",
         NEW_1,
@@ -202,6 +203,9 @@ PARTS: Final[list[tuple[str, str, list[SessionEvent]]]] = [
         ],
     ),
     ("edge-2", NEW_2, [opened("14:20:33", "carol-5", "carol"), recovered("14:20:33.100", "carol-5", 60, 1)]),
+    # edge-2 hangs, and goes on: its client has noticed nothing.
+    ("sessions-8201", f"watch-{NEW_2}", [EdgeLost(at=ms("14:23:05"), instance=NEW_2)]),
+    ("sessions-8201", f"watch-{NEW_2}", [EdgeFound(at=ms("14:23:13"), instance=NEW_2)]),
     (
         "edge-1",
         NEW_1,

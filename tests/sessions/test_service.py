@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 
+import nats
 import pytest
 
 from proto.events import Closed, Opened, Subscribed
@@ -308,6 +310,16 @@ async def test_an_edge_that_falls_silent_is_lost_and_found_again(
 
         await eventually(found, within_s=20)
     assert await metric(service, "fairlead_sessions_edge_lost_total") == 1
+    answer = (await ask(service, "/edges"))["edges"]
+    runs = {one["instance"]: one for one in answer}
+    assert {name: one["times_hung"] for name, one in runs.items()} == {"silent": 1, "loud": 0, "drained": 0}
+    assert runs["silent"]["hung_at"] < runs["silent"]["found_at"] and runs["silent"]["state"] == "running"
+    caller = await nats.connect(nats_server.url)
+    assert json.loads((await caller.request("rd.edges", b"", timeout=10)).data)["edges"] == answer
+    await caller.close()
+    printed = await service.command("edges")
+    (line,) = [line for line in printed.stdout.splitlines() if " silent " in line]
+    assert "running, hung from " in line and line.count(" hung ") == printed.stdout.count(" hung "), printed.stdout
 
 
 async def test_rubbish_in_the_log_is_left_out_and_a_newer_log_is_waited_for(

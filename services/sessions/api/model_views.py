@@ -111,6 +111,12 @@ class EdgeView(Struct, kw_only=True):
     lost_at: datetime | None
     opened: Annotated[int, Meta(description="How many connections it opened.")]
     ended: Annotated[int, Meta(description="How many of them ended.")]
+    hung_at: Annotated[
+        datetime | None,
+        Meta(description="When it had been heard last before it hung, or was cut off, for the last time."),
+    ]
+    found_at: Annotated[datetime | None, Meta(description="When it was heard again after that.")]
+    times_hung: Annotated[int, Meta(description="How many times it was lost and then heard again.")]
 
     @classmethod
     def of(cls, run: EdgeRun) -> EdgeView:

@@ -1,4 +1,4 @@
-"""`edges`: the runs of edges, with their drains and deaths."""
+"""`edges`: the runs of edges, with their hangs, drains and deaths."""
 
 from __future__ import annotations
 
@@ -68,12 +68,28 @@ def _row(one: EdgeRun, screen: Screen) -> tuple[str, ...]:
 def became(one: EdgeRun, screen: Screen) -> str:
     """What became of an edge, in words."""
     drained = "" if one.draining_at is None else f"draining since {screen.time(one.draining_at)}"
+    before = [_hung(one, screen), drained] if _hung_first(one) else [drained, _hung(one, screen)]
     match one.state:
         case "running":
-            return "running"
+            told = ["running", *before]
         case "draining":
-            return drained
+            told = before
         case "stopped":
-            return ", ".join(filter(None, (drained, f"stopped at {screen.time(one.stopped_at)}")))
+            told = [*before, f"stopped at {screen.time(one.stopped_at)}"]
         case "lost":
-            return ", ".join(filter(None, (drained, f"lost at {screen.time(one.lost_at)}")))
+            told = [*before, f"lost at {screen.time(one.lost_at)}"]
+    return ", ".join(filter(None, told))
+
+
+def _hung(one: EdgeRun, screen: Screen) -> str:
+    """When it hung the last time, and how many times it did."""
+    if one.found_at is None:
+        return ""
+    began = "" if one.hung_at is None else f"from {screen.time(one.hung_at)} "
+    when = f"{began}{'to' if began else 'until'} {screen.time(one.found_at)}"
+    return f"hung {when}" if one.times_hung == 1 else f"hung {one.times_hung:,} times, last {when}"
+
+
+def _hung_first(one: EdgeRun) -> bool:
+    hung_at = one.hung_at or one.found_at
+    return hung_at is not None and one.draining_at is not None and hung_at < one.draining_at

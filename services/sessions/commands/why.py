@@ -78,10 +78,11 @@ def _client(end: ConnectionEnd) -> str:
 def _edge_then(end: ConnectionEnd, screen: Screen) -> str | None:
     """What happened to the edge at that time, if anything did."""
     run = end.edge_run
-    if run is None or run.state == "running":
+    if run is None:
         return None
     moments: list[datetime] = [at for at in (run.draining_at, run.stopped_at, run.lost_at) if at is not None]
-    if end.by in ("drain", "loss") or min(moments) <= end.at:
+    leaving = bool(moments) and (end.by in ("drain", "loss") or min(moments) <= end.at)
+    if leaving or run.hung_during(end.at):
         return f"{printable(end.edge)}: {became(run, screen)}."
     return None
 

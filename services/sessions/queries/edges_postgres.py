@@ -1,4 +1,4 @@
-"""The runs of edge processes: when each began, drained, stopped or was lost; and when the software last changed."""
+"""The runs of edge processes: when each began, hung, drained, stopped or was lost; when the software last changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from services.sessions.queries.places import EdgePlace
 EdgeState = Literal["running", "draining", "stopped", "lost"]
 
 _FIELDS: Final = (
-    "instance, edge, software, first_at, last_at, started_at, draining_at, stopped_at, lost_at, opened, ended"
+    "instance, edge, software, first_at, last_at, started_at, draining_at, stopped_at, lost_at, opened, ended, "
+    "hung_at, found_at, times_hung"
 )
 _RUNS: Final = f"SELECT {_FIELDS} FROM edges"
 _BEGAN: Final = "least(started_at, first_at)"
@@ -35,7 +36,11 @@ SELECT started_at AS at, software, before, edge FROM (
 
 class EdgeRun(Struct):
     """One run of an edge. `first_at` and `last_at` are its first and last facts; other moments are None if they were
-    not, or are not known. `opened` and `ended` count its connections."""
+    not, or are not known. `opened` and `ended` count its connections.
+
+    It hung, or was cut off, `times_hung` times: nobody heard it, and it counted as lost until it was heard again. The
+    last time that was from `hung_at` to `found_at`. `hung_at` is None if the log does not reach back to it.
+    """
 
     instance: str
     edge: str
@@ -48,6 +53,9 @@ class EdgeRun(Struct):
     lost_at: datetime | None
     opened: int
     ended: int
+    hung_at: datetime | None
+    found_at: datetime | None
+    times_hung: int
 
     @property
     def state(self) -> EdgeState:
@@ -67,6 +75,10 @@ class EdgeRun(Struct):
     def ended_at(self) -> datetime | None:
         """When it stopped or was lost."""
         return self.lost_at if self.stopped_at is None else self.stopped_at
+
+    def hung_during(self, at: datetime) -> bool:
+        """Whether it is known that it hung at this moment, and was heard again."""
+        return self.hung_at is not None and self.found_at is not None and self.hung_at <= at <= self.found_at
 
 
 class Deploy(Struct):

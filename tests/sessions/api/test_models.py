@@ -11,7 +11,7 @@ import httpx
 import jsonschema
 import pytest
 
-from proto.events import BY_NETWORK, Closed, EdgeStarted, Opened, Refused, Subscribed, Unsubscribed
+from proto.events import BY_NETWORK, Closed, EdgeFound, EdgeLost, EdgeStarted, Opened, Refused, Subscribed, Unsubscribed
 from services.chassis.postgres.pool import Pool
 from services.sessions.api import calls
 from services.sessions.api.paging import OF_ANOTHER_LIST, OF_OTHER_FILTERS
@@ -122,6 +122,20 @@ def says_what_happened(answers: dict[str, Any]) -> None:
     versions = answers["/versions"]["versions"]
     connected = {(one["client_name"], one["client_version"]): one["sessions"] for one in versions}
     assert connected == {("web", "1"): 1, ("web", "2"): 1, ("phone", "1"): 0}
+
+
+async def test_an_edge_that_hung_and_one_that_did_not_are_told_apart(postgres: Postgres) -> None:
+    async with Pool(postgres.url, 4) as pool, asking(postgres.url) as http:
+        log = Log(pool)
+        await log.write(EdgeStarted(at=T0, software="1.9"))
+        await log.write(EdgeStarted(at=T0 + 1, software="1.9"), edge="edge-2")
+        for minute, fact in enumerate((EdgeLost, EdgeFound, EdgeLost, EdgeFound, EdgeLost)):
+            await log.write(fact(at=T0 + minute * MINUTE, instance="i-edge-2"))
+        hung, other = (await http.get("/edges", params=PERIOD)).json()["edges"]
+    told = ("edge", "state", "times_hung", "hung_at", "found_at")
+    assert [hung[name] for name in told] == ["edge-2", "lost", 2, "2026-11-28T00:02:00Z", "2026-11-28T00:03:00Z"]
+    assert hung["lost_at"] == "2026-11-28T00:04:00Z", "it may hang again, or be dead"
+    assert [other[name] for name in told] == ["edge-1", "running", 0, None, None]
 
 
 PAGED: dict[str, tuple[str, set[Any]]] = {

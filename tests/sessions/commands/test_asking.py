@@ -70,6 +70,10 @@ def test_each_answer_is_one_object_for_scripts_and_nothing_else(postgres: Postgr
     assert (drops["total"], drops["goodbyes"], len(drops["curve"])) == (9, 1, 60)
     assert answers["versions --since-deploy"]["deploy"]["software"] == "0.2.0"
     assert {one["code"] for one in answers["refusals --by code"]["groups"]} == {3500, 103, 111}
+    hung, *others = answers["edges"]["edges"]
+    assert (hung["instance"], hung["times_hung"]) == ("e2-03aa", 1)
+    assert (hung["hung_at"], hung["found_at"]) == ("2026-11-28T14:23:05Z", "2026-11-28T14:23:13Z")
+    assert {(one["times_hung"], one["hung_at"], one["found_at"]) for one in others} == {(0, None, None)}
 
 
 def test_a_session_is_found_by_the_beginning_of_its_id_or_of_a_connections(

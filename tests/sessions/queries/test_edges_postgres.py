@@ -44,6 +44,18 @@ async def test_runs_are_those_that_were_there_in_the_period(postgres: Postgres):
     assert rest == [there[1:], there[2:], there[3:], []]
 
 
+async def test_a_run_tells_when_it_hung_the_last_time_and_how_many_times_it_did(postgres: Postgres):
+    hung = Edge("i1", "edge-1", "1", NOON, NOON + 9, hung_at=NOON + 2, found_at=NOON + 8, times_hung=3)
+    await insert(postgres.url, hung, Edge("i2", "edge-1", "1", NOON, NOON, found_at=NOON + 8, times_hung=1))
+    async with Pool(postgres.url, 1) as pool:
+        runs = await Edges(pool).of(["i1", "i2"])
+    moments = {at: EPOCH + timedelta(milliseconds=NOON + at) for at in (1, 2, 8, 9)}
+    assert (runs["i1"].times_hung, runs["i1"].hung_at, runs["i1"].found_at) == (3, moments[2], moments[8])
+    assert [runs["i1"].hung_during(at) for at in moments.values()] == [False, True, True, False]
+    assert not any(runs["i2"].hung_during(at) for at in moments.values()), "nobody knows since when it hung"
+    assert runs["i1"].state == "running", "it is alive"
+
+
 async def test_runs_that_began_together_are_each_on_one_page(postgres: Postgres):
     starts = [NOON, NOON, NOON, NOON + 1]
     await insert(
