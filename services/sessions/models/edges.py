@@ -47,8 +47,8 @@ def lost(state: State, instance: str, at: int) -> None:
 
 
 def found(state: State, instance: str, at: int) -> None:
-    """The process is alive: it hung from `lost_at` on. If the log begins after the loss, nobody knows since when. A
-    process that is found, and has not been lost since, is told of again: that is no other time."""
+    """The process is alive: it hung from `lost_at` on. If the log begins after the loss, nobody knows since when. Found
+    again without a loss in between, it does not count as hung once more."""
     row = row_of(state, instance, "", at)
     lost_at = row.lost_at
     if lost_at is None and row.found_at is not None:
