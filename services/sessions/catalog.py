@@ -28,7 +28,8 @@ SESSIONS_SERIES: Final = catalog(
     counter(
         "fairlead_sessions_overtaken",
         "messages",
-        "Messages that the session log dropped, because of their age or for want of room, before they were folded.",
+        "Messages that were dropped from the session log, because of their age or for want of room, or deleted, before "
+        "they were folded.",
     ),
     counter(
         "fairlead_sessions_interrupted",

@@ -1,7 +1,9 @@
-"""Messages of the session log that the log dropped, because of their age or for want of room, before they were folded.
-Pure.
+"""Messages of the session log that were dropped, because of their age or for want of room, or deleted, before they were
+folded. Pure.
 
-Messages that are missing in the middle of the log are no loss: an erasure or an operator deleted them.
+Erasures delete messages in the middle of the log, but only after they were folded. So a message that is missing after
+the position was not folded: PostgreSQL was restored from a backup that is older than an erasure, say. If tables begin
+with an old log, that log may lack messages that earlier erasures deleted: this is no loss.
 """
 
 from __future__ import annotations
@@ -41,10 +43,15 @@ def missing(start: int, entries: Sequence[Entry]) -> list[Overtaken]:
     return found
 
 
-def overtaken(stretches: Iterable[Overtaken], begins: int) -> tuple[Overtaken, ...]:
-    """The parts of these stretches that are older than `begins`, the first message of the log.
+def overtaken(stretches: Iterable[Overtaken], begins: int, known_upto: int) -> tuple[Overtaken, ...]:
+    """The parts of these stretches that count: everything after `known_upto`, the end of the log when it was first
+    read, and up to there only what is older than `begins`, the first message of the log.
 
     A stretch from the very first message does not count: a service that begins to follow an old log has lost nothing.
     """
-    cut = (one._replace(last=min(one.last, begins - 1)) for one in stretches if one.first > 1)
+    cut = (
+        one if one.first > known_upto else one._replace(last=min(one.last, begins - 1))
+        for one in stretches
+        if one.first > 1
+    )
     return tuple(one for one in cut if one.first <= one.last)

@@ -72,6 +72,7 @@ class Projector:
         self._written = asyncio.Event()
         self._waiting = Waiting()
         self._losses = Losses()
+        self._known_upto = 0  # the end of the log when it began to be folded from its beginning
         self._gives_way = False  # another instance follows the log
         self._most = MAX_EVENTS  # facts in a transaction
         self.located = False
@@ -193,15 +194,15 @@ class Projector:
         await asyncio.sleep(gather_s)
 
     async def _with_overtaken(self, start: int, portion: Portion) -> Portion:
-        """The portion that begins at the message `start`, with the messages that the log dropped from it before it was
-        read."""
+        """The portion that begins at the message `start`, with the messages that were dropped from the log, or deleted,
+        before it was read."""
         stretches = missing(start, portion.entries)
         if not stretches:
             return portion
         state = await self._log.state()
         if state.epoch != self._position.epoch:
             return portion  # the next check finds that it is another log
-        return portion._replace(overtaken=overtaken(stretches, state.first))
+        return portion._replace(overtaken=overtaken(stretches, state.first, self._known_upto))
 
     def _begin(self, commits: Commits, portion: Portion) -> None:
         spans = [] if self._tracer is None else begin_projections(self._tracer, portion.batches)
@@ -261,6 +262,8 @@ class Projector:
             await self._start_over(state)
         elif state.first > state.last > self.sequence:
             await self._pass_over(state.last)
+        if self.sequence == 0:
+            self._known_upto = state.last
         self._judge(state)
 
     def _judge(self, state: LogState) -> None:
@@ -280,7 +283,7 @@ class Projector:
         """Moves the position to the end of the log, which has no message left, and remembers what was not folded."""
         after, stretches = (
             Position(self._position.epoch, last),
-            overtaken([Overtaken(self.sequence + 1, last)], last + 1),
+            overtaken([Overtaken(self.sequence + 1, last)], last + 1, self._known_upto),
         )
         self._took(Step(after, await self._store.commit(self._position, after, [], overtaken=stretches), [], stretches))
         self._losses.say(time.monotonic())

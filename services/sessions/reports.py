@@ -91,7 +91,7 @@ class Losses:
             self._types[known if known in self._types or len(self._types) < _MAX_TYPES else "others"] += 1
 
     def add_overtaken(self, messages: int, stretches: Sequence[Overtaken]) -> None:
-        """The log dropped this many `messages` of these stretches before they were folded."""
+        """This many `messages` of these stretches went from the log before they were folded."""
         if messages:
             first = self._dropped.first if self._overtaken else stretches[0].first
             self._overtaken, self._dropped = self._overtaken + messages, Overtaken(first, stretches[-1].last)
@@ -109,9 +109,10 @@ class Losses:
             self._letters, self._first, self._letters_said_at = 0, None, now
         if self._overtaken and now - self._overtaken_said_at >= SAY_LOSSES_S:
             log.error(
-                "the session log dropped messages before they were folded: %d, between %d and %d. Their facts are in "
-                "no table, and connections that they ended stay open there until their edge ends; see "
-                "sessions.log_max_age and sessions.log_max_bytes",
+                "the session log lacks messages that were not folded: %d, between %d and %d. Their facts are "
+                "in no table, and connections that they ended stay open there until their edge ends. The log dropped "
+                "them (see sessions.log_max_age and sessions.log_max_bytes), or they were deleted, as by an erasure "
+                "after the backup from which PostgreSQL was restored",
                 self._overtaken,
                 *self._dropped,
             )

@@ -93,7 +93,7 @@ class DeadLetterRow(SQLModel, table=True):
 
 
 class OvertakenRow(SQLModel, table=True):
-    """Messages of an epoch of the log that it dropped before they were folded: `overtaken.OvertakenSoFar`, which
+    """Messages that went from an epoch of the log before they were folded: `overtaken.OvertakenSoFar`, which
     documents the columns."""
 
     __tablename__ = "overtaken_messages"

@@ -1,4 +1,4 @@
-"""What the log dropped before it was folded: not what was deleted in its midst, nor what was before anybody came."""
+"""Messages that went from the log before they were folded: not those that an old log lacked when it was first read."""
 
 from __future__ import annotations
 
@@ -26,16 +26,19 @@ def test_what_is_missing_before_and_between_messages(start: int, there: tuple[in
 
 
 @pytest.mark.parametrize(
-    ("stretches", "begins", "found"),
+    ("stretches", "begins", "known_upto", "found"),
     [
-        ([Overtaken(5, 7)], 8, ((5, 7),)),
-        ([Overtaken(5, 7)], 6, ((5, 5),)),
-        ([Overtaken(5, 7)], 5, ()),
-        ([Overtaken(6, 7), Overtaken(10, 11)], 8, ((6, 7),)),
-        ([Overtaken(1, 7), Overtaken(9, 9)], 12, ((9, 9),)),
+        ([Overtaken(5, 7)], 8, 20, ((5, 7),)),
+        ([Overtaken(5, 7)], 6, 20, ((5, 5),)),
+        ([Overtaken(5, 7)], 5, 20, ()),
+        ([Overtaken(6, 7), Overtaken(10, 11)], 8, 20, ((6, 7),)),
+        ([Overtaken(1, 7), Overtaken(9, 9)], 12, 20, ((9, 9),)),
+        ([Overtaken(5, 7)], 5, 0, ((5, 7),)),
+        ([Overtaken(5, 7), Overtaken(9, 9)], 1, 7, ((9, 9),)),
+        ([Overtaken(1, 7)], 8, 0, ()),
     ],
 )
-def test_what_the_log_dropped_is_before_its_beginning(
-    stretches: list[Overtaken], begins: int, found: tuple[Overtaken, ...]
+def test_what_an_old_log_lacked_in_its_middle_when_it_was_first_read_does_not_count(
+    stretches: list[Overtaken], begins: int, known_upto: int, found: tuple[Overtaken, ...]
 ):
-    assert overtaken(stretches, begins) == found
+    assert overtaken(stretches, begins, known_upto) == found

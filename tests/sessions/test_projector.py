@@ -185,13 +185,21 @@ class CutLog(LogDouble):
     [
         (2, 5, 0, "2, between 3 and 4"),
         (2, 9, 0, "6, between 3 and 8"),
-        (2, 2, 4, ""),
+        (2, 2, 4, "1, between 4 and 4"),
+        (0, 1, 4, ""),
         (4, 5, 0, ""),
         (0, 5, 0, ""),
     ],
-    ids=["its beginning", "all that it had", "deleted by hand", "all is folded", "nobody followed it"],
+    ids=[
+        "its beginning",
+        "all that it had",
+        "deleted before it was folded",
+        "deleted before anybody followed",
+        "all is folded",
+        "nobody followed it",
+    ],
 )
-async def test_what_the_log_dropped_before_it_was_folded_is_said_and_counted(
+async def test_messages_that_went_from_the_log_before_they_were_folded_are_reported_and_counted(
     caplog: pytest.LogCaptureFixture, at: int, first: int, deleted: int, lost: str
 ) -> None:
     log, store, instruments = CutLog(first, deleted), MemoryStore(RESUME_WINDOW_MS), Instruments()
@@ -206,7 +214,7 @@ async def test_what_the_log_dropped_before_it_was_folded_is_said_and_counted(
     await asyncio.gather(running, return_exceptions=True)
     counted = instruments.registry.get_sample_value("fairlead_sessions_overtaken_total")
     assert counted == (int(lost[0]) if lost else 0)
-    assert f"before they were folded: {lost}." in caplog.text if lost else "dropped" not in caplog.text
+    assert f"that were not folded: {lost}." in caplog.text if lost else "lacks" not in caplog.text
 
 
 class SlowStore(MemoryStore):

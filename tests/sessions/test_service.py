@@ -221,7 +221,7 @@ async def test_what_the_log_dropped_before_it_was_folded_is_said_and_counted(
         service.start()
         await expect_sessions(service, 2, state="open")
         assert await metric(service, "fairlead_sessions_overtaken_total") == 1
-        assert "the session log dropped messages before they were folded: 1, between 2 and 2." in service.log()
+        assert "the session log lacks messages that were not folded: 1, between 2 and 2." in service.log()
 
 
 async def test_two_instances_share_the_work_without_harm(

@@ -71,8 +71,8 @@ def _say(workshop: Workshop, found: list[Comparison], gone: list[OvertakenSoFar]
         print_line(f"{lost:,} messages are neither in the archive nor in the log, because of their age")
     for epoch in gone:
         print_line(
-            f"the session log dropped {counted(epoch.messages, 'message')}, between {epoch.first:,} and "
-            f"{epoch.last:,}, before they were folded; last noticed at {_time(epoch.noticed_at)} UTC. Their facts "
+            f"{counted(epoch.messages, 'message')} of the session log, between {epoch.first:,} and {epoch.last:,}, "
+            f"went from it before they were folded; last noticed at {_time(epoch.noticed_at)} UTC. Their facts "
             "are in no table, and connections that they ended stay open there until their edge ends"
         )
     of_erased = sum(one.of_erased for one in found)
