@@ -17,7 +17,7 @@ MAX_WINDOW_BITS: Final = 15
 _MIN_WINDOW_BITS: Final = 9  # zlib does not deflate with 8
 _WINDOWS: Final = frozenset({"8", "9", "10", "11", "12", "13", "14", "15"})
 _LEVEL: Final = 1
-"""On JSON of 1 KiB, level 6 saves 5 % more and takes 25 % longer; on 16 KiB 20 % and 250 %. A fan-out waits for it."""
+"""On JSON of 1 KiB, level 6 saves 5 % more and takes 25 % longer; on 16 KiB, 20 % and 250 %. Fan-outs wait for it."""
 
 _TAIL: Final = (
     b"\x00\x00\xff\xff"  # the end of a flush: the sender cuts it off, the receiver adds it again (RFC 7692, 7.2)
@@ -73,7 +73,7 @@ def _meet(parameters: list[str]) -> Agreement | None:
 def deflate(message: bytes, window_bits: int) -> bytes:
     """A message as the payload of a frame whose RSV1 is set; it may be larger than the message.
 
-    The window is not larger than the message: setting up zlib takes 16 µs with the largest one, 4 with the smallest.
+    The window is not larger than the message: setting up zlib takes 16 µs with the largest window, 4 with the smallest.
     """
     bits = min(window_bits, max(_MIN_WINDOW_BITS, len(message).bit_length()))
     squeeze = zlib.compressobj(_LEVEL, zlib.DEFLATED, -bits, min(8, bits - 6))

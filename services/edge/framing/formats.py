@@ -1,4 +1,4 @@
-"""Formats: how messages look on one kind of transport, that is an encoding and a framing. Pure.
+"""Formats: how messages look on one kind of transport, that is, an encoding and a framing. Pure.
 
 A `Format` has no state, so all connections of a kind share one, and the bytes that it makes can be written to each.
 """
@@ -21,7 +21,7 @@ from services.edge.framing.deflate import deflate
 class Format(ABC):
     """An encoding and a framing. `transport` is the name in the settings.
 
-    `answers_close`: the peer answers a close, which is waited for.
+    `answers_close`: the peer answers a close, and the connection waits for the answer.
     """
 
     answers_close = False
@@ -48,7 +48,7 @@ class Format(ABC):
         """The messages as bytes to write."""
 
     def farewell(self, close: CloseCode) -> bytes:
-        """The last bytes of a connection, with the reason of its end."""
+        """The last bytes of a connection, with the reason for its end."""
         return self.frame([self.encode(Reply(push=Push(disconnect=Disconnect(close.code, close.reason))))])
 
 
@@ -84,7 +84,7 @@ class _WebSocketFormat(Format):
 
 
 class _UniWebSocketFormat(_WebSocketFormat):
-    """One push in each frame. The reason of the end comes as a push, and in the close frame."""
+    """One push in each frame. The reason for the end is sent as a push, and in the close frame."""
 
     pongs_natively = True
 
@@ -107,7 +107,7 @@ class _EventStreamFormat(Format):
 
 
 class _LinesFormat(Format):
-    """One message in each line."""
+    """One message per line."""
 
     def frame(self, messages: list[bytes]) -> bytes:
         return b"".join(message + b"\n" for message in messages)
@@ -132,9 +132,10 @@ UNI_HTTP_STREAM: Final[Format] = _LinesFormat("uni_http_stream", JSON)
 
 @cache
 def compressed(plain: Format, compression: Compression) -> Format:
-    """A format of WebSockets with compression: the same object for all connections with the same agreement.
+    """A WebSocket format with compression: the same object for all connections with the same agreement.
 
-    So a publication is compressed once for all of them. There are few formats: three kinds, and seven window sizes.
+    A publication is therefore compressed once for all of them. There are few such formats: three kinds, with seven
+    window sizes.
     """
     assert isinstance(plain, _WebSocketFormat)
     return type(plain)(plain.transport, plain.codec, compression)

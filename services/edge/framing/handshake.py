@@ -52,7 +52,7 @@ class Upgrade(NamedTuple):
 
 def parse_upgrade(head: bytes, once: str = "") -> Upgrade:
     """The upgrade request in a complete HTTP request head. Raises `HandshakeRefused` (RFC 6455, 4.2.1), also if the
-    further header `once` (in lower case) is repeated.
+    additional header `once` (in lower case) is repeated.
     """
     request_line, _, rest = head.decode("latin-1").partition("\r\n")
     method, _, target = request_line.partition(" ")
@@ -101,7 +101,7 @@ def _bad(detail: str) -> HandshakeRefused:
 
 
 def _headers(lines: str, once: tuple[str, ...]) -> dict[str, str]:
-    """Raises `HandshakeRefused` for a repeated header that has one value: a proxy may have read the other one."""
+    """Raises `HandshakeRefused` if a header that must be single is repeated: a proxy may have read the other value."""
     headers: dict[str, str] = {}
     for line in lines.split("\r\n"):
         name, colon, value = line.partition(":")
@@ -118,8 +118,8 @@ def _headers(lines: str, once: tuple[str, ...]) -> dict[str, str]:
 
 
 def separator(name: str) -> str:
-    """What joins the values of a repeated header of this name, in lower case. A proxy that takes HTTP/2 from a browser
-    gets its cookies in several headers, and may pass them on so (RFC 9113, 8.2.3)."""
+    """The separator that joins the values of a repeated header; `name` is in lower case. A proxy that speaks HTTP/2
+    with a browser gets its cookies in several headers, and may pass them on like that (RFC 9113, 8.2.3)."""
     return "; " if name == "cookie" else ", "
 
 

@@ -30,7 +30,7 @@ COMPRESSED: Final = 0x40
 """RSV1, added to the opcode of a message's first frame (RFC 7692, 6)."""
 
 PART: Final = 0x0
-"""No opcode of a message: many fragments have come without an end of their message. The caller may end its turn."""
+"""Not an opcode on the wire: many fragments of a message have arrived, but not its end. The caller may end its turn."""
 
 _CONTINUATION: Final = 0x0
 _FIN: Final = 0x80
@@ -41,7 +41,7 @@ MAX_REASON_BYTES: Final = 123
 _PART_FRAGMENTS: Final = 64
 _FRAGMENTS: Final = 64
 _FRAGMENT_BYTES: Final = 64
-"""A message may have `_FRAGMENTS` fragments, and one for every `_FRAGMENT_BYTES` bytes that it may have."""
+"""A message may have `_FRAGMENTS` fragments, and one more for every `_FRAGMENT_BYTES` bytes of its maximum size."""
 
 NO_STATUS: Final = 1005  # RFC 6455, 7.1.5: a close frame without a code
 ABNORMAL: Final = 1006  # the connection ended without a close frame
@@ -111,7 +111,7 @@ class _Incoming:
         self.fragments += 1
 
     def add(self, masked: bytes) -> None:
-        """More of the frame in progress. Raises `UnicodeDecodeError`."""
+        """Adds bytes of the frame in progress. Raises `UnicodeDecodeError`."""
         size = len(masked)
         self.missing -= size
         payload = apply_mask(masked, self._mask)
@@ -146,10 +146,10 @@ class Wire:
     def feed(self, data: bytes) -> tuple[tuple[int, bytes]] | Iterator[tuple[int, bytes]]:
         """What `data` completes, in order: (TEXT or BINARY, message), (PING, PONG or CLOSE, payload), (PART, b"").
 
-        A tuple if that is one message and nothing else. Otherwise nothing is parsed before the iterator is asked for
-        it, and it may be asked in several turns. Iterate to the end before the next call. Raises `WireError`, here or
-        while iterating, after all that precedes the error. Bytes after an error or a close frame are ignored (RFC 6455,
-        5.5.1 and 7.1.7).
+        Returns a tuple if that is one message and nothing else, and otherwise an iterator that parses only when its
+        next item is requested. It may be read over several turns; read it to the end before the next call. Raises
+        `WireError`, here or while iterating, after everything that precedes the error. Bytes after an error or a close
+        frame are ignored (RFC 6455, 5.5.1 and 7.1.7).
         """
         # Fast path, twice as fast, for nearly all calls: one message of less than 64 KiB in one complete frame.
         if len(data) >= 6 and data[0] in _WHOLE and self._message is None and not self._buffer and not self._closed:
@@ -164,12 +164,12 @@ class Wire:
 
     @property
     def held_bytes(self) -> int:
-        """How much of a message has arrived, without its end."""
+        """How many bytes of an incomplete message have arrived."""
         return 0 if self._message is None else len(self._message.data)
 
     @property
     def max_fragments(self) -> int:
-        """How many fragments a message may have. A fragment may be empty, so that their bytes are no bound."""
+        """How many fragments a message may have. As fragments may be empty, the limit on bytes does not bound them."""
         return _FRAGMENTS + self.max_message // _FRAGMENT_BYTES
 
     def _frames(self, data: bytes) -> Iterator[tuple[int, bytes]]:

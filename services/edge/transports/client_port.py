@@ -1,7 +1,7 @@
 """What an edge serves on `edge.client_port`: clients, and the readiness check.
 
 A balancer that passes TCP through (layer 4) cannot restrict the paths that the outside may reach. On this port the edge
-does: no server API, no metrics. WebSocket upgrades do not pass here; `websocket` has their paths.
+does: no server API, no metrics. WebSocket upgrades do not come through here; `websocket` checks their paths.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """`POST /emulation`: commands of clients whose replies go out on an HTTP stream (see `http_streams`).
 
-A load balancer sends the request to any edge. It names the edge that has the client's stream, and the session id that
-only that edge and the client know. The edge passes the commands to that one, at most once.
+A load balancer sends the request to any edge. The request names the edge that has the client's stream, and the session
+id that only that edge and the client know. The edge that gets the request passes the commands to the named edge, at
+most once.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from services.edge.transports.refused_handshakes import EMULATE
 EMULATION_PATH: Final = "/emulation"
 
 _MAX_NODE_LENGTH: Final = (
-    64  # it becomes part of a subject, and NATS disconnects a client that sends one that is too long
+    64  # the name becomes part of a subject, and NATS disconnects a client whose subject is too long
 )
 
 
@@ -41,7 +42,7 @@ _decode_json = JsonDecoder[_JsonRequest](_JsonRequest).decode
 
 
 def read_emulation(body: bytes, is_binary: bool) -> EmulationRequest:
-    """The request in a body of JSON or Protobuf. Raises ValueError for anything else, or without commands."""
+    """The request in a body of JSON or Protobuf. Raises ValueError for anything else, or if it has no commands."""
     if is_binary:
         request = decode_emulation(body)
     else:

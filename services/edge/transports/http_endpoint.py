@@ -21,17 +21,17 @@ from services.edge.framing.handshake import separator
 from services.edge.transports.refused_handshakes import HANDSHAKE, note_refused
 
 BODY_TIMEOUT_S: Final = 10.0
-"""How long a body may take. It has a few commands; a poor mobile link needs a few seconds."""
+"""How long a body may take to arrive. It has a few commands; a poor mobile link needs a few seconds."""
 
 _DISCARDED_BYTES: Final = 1024 * 1024
-"""A body that is too large is read and dropped up to here: a client that still sends may not see the response."""
+"""A body that is too large is read and dropped up to this size: a client that still sends may not see the response."""
 
 _PREFLIGHT_MAX_AGE_S: Final = 300
 _HEADER_NAMES: Final = re.compile(r"[A-Za-z0-9_\-, ]{1,1024}")
 
 
 class Refusal(Exception):
-    """The response is this status, with the text for debugging the client; `cause` is for metrics."""
+    """The response has this status, and the text, which helps to debug the client; `cause` is for metrics."""
 
     def __init__(
         self, status: int, text: str, headers: dict[str, str] | None = None, cause: str = "bad_request"
@@ -56,7 +56,7 @@ class HttpRequest:
         self._receive = receive
 
     def header(self, name: str) -> str:
-        """The value of a header, those of a repeated one joined; "" without one."""
+        """The value of a header, or the joined values of a repeated one; "" without one."""
         return separator(name).join(self.headers.getlist(name))
 
     def count(self, name: str) -> int:
@@ -94,7 +94,7 @@ class HttpRequest:
 class Endpoint(ABC):
     """An ASGI application for one address, which is served if one of `transports` is in `client.transports`.
 
-    `action` is what its clients want, as session events tell of those that are refused.
+    `action` is what its clients want, as session events about refusals name it.
     """
 
     action = HANDSHAKE
@@ -136,7 +136,7 @@ class Endpoint(ABC):
         note_refused(self.context, refusal.status, refusal.cause, arrival, transport, self.action)
 
     def refused(self, refusal: Refusal) -> None:  # noqa: B027 - nothing by default
-        """Counts a refusal, where the request was to make a client."""
+        """Counts a refusal, if requests to this address open a connection."""
 
     def check_door(self, turned_away: TurnedAway | None) -> None:
         """Raises `Refusal` for a client that the door turns away."""

@@ -29,7 +29,7 @@ from services.edge.transports.emulation import EMULATION_PATH, Emulation
 from services.edge.transports.http_endpoint import Endpoint, HttpRequest, Refusal
 
 SESSION_BYTES: Final = 24
-"""Random bytes of a session id, which must not be guessable: anyone who knows it can send commands as its client."""
+"""Random bytes of a session id, which must not be guessable: anyone who knows it can send commands as this client."""
 
 _TYPES: Final = {
     formats.SSE: "text/event-stream",
@@ -45,8 +45,8 @@ _HEADERS: Final = {
     "Connection": "close",
 }
 _EVENT_STREAM_BEGINS: Final = b":\n\n"
-"""Some clients see the response only once its first bytes are there. A comment, and no CR: a proxy may join it with the
-first event, and eventsource 2.x then drops that event if a line before it ended in CR LF."""
+"""Some clients see the response only once its first bytes arrive. These are a comment, without CR: a proxy may join it
+with the first event, and eventsource 2.x then drops that event if a line before it ended in CR LF."""
 
 
 def client_routes(context: EdgeContext, peers: Peers, max_streams: int) -> list[Route]:

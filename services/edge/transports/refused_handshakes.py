@@ -1,4 +1,4 @@
-"""Tells the session log of clients that were refused before they were one: an upgrade, or the request for a stream."""
+"""Records in the session log that an upgrade, or an HTTP request of a client, was refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from services.edge.session.details import details
 
 HANDSHAKE: Final = "handshake"
 EMULATE: Final = "emulate"
-"""What such a client wanted: to connect, or to send commands by an HTTP request of their own."""
+"""What such a client wanted: to connect, or to send commands in a separate HTTP request."""
 
 
 def note_refused(
@@ -22,6 +22,6 @@ def note_refused(
     transport: str = "",
     action: str = HANDSHAKE,
 ) -> None:
-    """Notes a refusal with this HTTP status; `cause` is one of `tally.UPGRADE_CAUSES`."""
+    """Records a refusal with this HTTP status; `cause` is one of `tally.UPGRADE_CAUSES`."""
     refused = Refused(0, action, status, cause)
     context.refusal_facts.note(refused, lambda: details(context.policy.section, arrival, transport))

@@ -33,34 +33,33 @@ _PROTOBUF_SUBPROTOCOL: Final = "centrifuge-protobuf"
 
 FRAMES_PER_TURN: Final = 64
 BYTES_PER_TURN: Final = 64 * 1024
-"""Of messages, once they are decompressed. The last one of a turn may exceed it."""
+"""Bytes of messages, after decompression. The last message of a turn may exceed the limit."""
 COMMANDS_PER_TURN: Final = 64
 SECONDS_PER_TURN: Final = 0.002
-"""What one client's socket may ask of the edge in one turn of the event loop. When the first of these is used up, the
-rest waits for the client's next turn."""
+"""What one client's socket may ask of the edge in one turn of the event loop. When the first of these limits is
+reached, the rest of the input waits for the client's next turn."""
 
 AT_ONCE_BYTES: Final = 16 * 1024
-"""What a read may bring, with the part of a message that was there before it, to be handled at once. More waits for a
-turn from the start, so that many clients with large messages take turns too."""
+"""Only a read that is smaller, together with the part of a message that arrived before it, is handled at once. A larger
+one waits for its first turn, so that many clients with large messages take turns too."""
 
 SMALL_BYTES: Final = 2 * 1024
-"""A message that is larger waits too, if clients have had much to do in this turn of the event loop already."""
+"""A message of this size or more waits too, if clients have used up the time of this turn of the event loop already."""
 
 OPENINGS_PER_TURN: Final = 64
-"""Upgrades, and first messages of new clients, in one turn of the event loop. The others wait, in order, so that those
-who are in already are served in between."""
+"""Upgrades, and first messages of new clients, in one turn of the event loop. The others wait, in order, so that
+connected clients are served in between."""
 
 PONGS_PER_TURN: Final = 10
-"""Pings that come one behind the other are all answered, in one write; of more than this the newest one (RFC 6455,
-5.5.3)."""
+"""Up to this many consecutive pings are all answered, in one write; of more, only the newest is (RFC 6455, 5.5.3)."""
 
 FRAMES_BEFORE_CONNECT: Final = 64
-"""A client that sends more, pings and parts of messages included, and still has not connected, is closed."""
+"""A client that sends more frames, pings and parts of messages included, without having connected is closed."""
 
 
 class WebSocket(asyncio.Protocol):
-    """The constructor's arguments are uvicorn's, and the client's address, and whether a trusted proxy wrote the head
-    of its request; `app_state` (of the lifespan) holds the context.
+    """The constructor takes uvicorn's arguments, the client's address, and whether a trusted proxy wrote the head of
+    its request; `app_state` (of the lifespan) holds the context.
     """
 
     __slots__ = (
@@ -107,7 +106,7 @@ class WebSocket(asyncio.Protocol):
             return
         if self._connection.closed and self._transport.is_closing():
             return
-        if self._frames is not None:  # reading is paused, so hardly ever
+        if self._frames is not None:  # rare, as reading is paused
             self._frames = _joined(self._frames, self._wire, data)
             return
         try:
@@ -179,7 +178,7 @@ class WebSocket(asyncio.Protocol):
             self._answer(connection, pings)
 
     def _answer(self, connection: Connection, pings: list[bytes]) -> None:
-        """Answers pings that came together, before what came behind them."""
+        """Answers consecutive pings, before what follows them is handled."""
         if pings and not connection.closed:
             answered = pings if len(pings) <= PONGS_PER_TURN else pings[-1:]
             self._transport.write(b"".join([wire.frame(wire.PONG, payload) for payload in answered]))
@@ -218,7 +217,7 @@ class WebSocket(asyncio.Protocol):
     # --- opening -----------------------------------------------------------------------------------------------------
 
     def _open_now(self, head: bytes) -> None:
-        """Its turn has come."""
+        """Opens the connection, as its turn has come."""
         if not self._transport.is_closing():
             self._transport.resume_reading()
             self._open(head)
@@ -260,7 +259,7 @@ class WebSocket(asyncio.Protocol):
             connection.connect_received(commands.encode())
 
     def _arrival(self, upgrade: Upgrade | None, user: str = "") -> Arrival:
-        """What is kept of its request, which may be none (`upgrade` is None)."""
+        """What is kept of the client's request; `upgrade` is None if it was not a valid upgrade."""
         header = _no_header if upgrade is None else upgrade.header
         return arrival_of(self._client, header, self._context.policy.kept, self._by_proxy, user)
 
@@ -298,7 +297,7 @@ class WebSocket(asyncio.Protocol):
         return formats.WEBSOCKET_JSON, confirmed
 
     def _user(self, user_header: UserHeader, upgrade: Upgrade) -> str:
-        """Who it is according to a proxy. Raises `HandshakeRefused`."""
+        """The user according to a proxy. Raises `HandshakeRefused`."""
         try:
             return user_header.user(self._by_proxy, upgrade.header)
         except ValueError as error:
