@@ -1,7 +1,7 @@
 """The keys for tokens that the settings of the section `client` name, each checked before the edge starts.
 
-Public keys are read by `token_public_keys`, which is imported only if there are any: what it needs takes 115 ms to load
-and 13 MB to hold.
+Public keys are read by `token_public_keys`, which is imported only if there are any: its dependencies take 115 ms to
+load, and 13 MB of memory.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def key_sets(section: TokenSettings) -> KeySets:
 
 
 def configured_keys(section: TokenSettings) -> KeySet:
-    """Those for connection tokens. Raises the same."""
+    """The keys of connection tokens. Raises ValueError like `key_sets`."""
     return _key_set(connection_tokens(section))
 
 
@@ -48,7 +48,7 @@ def _key_set(tokens: Tokens) -> KeySet:
 
 
 def keys_of(tokens: Tokens | None) -> list[Key]:
-    """The same, one by one; none for None."""
+    """The keys that `tokens` lists; none if it is None. Raises ValueError like `key_sets`."""
     keys: list[Key] = []
     if tokens is None:
         return keys

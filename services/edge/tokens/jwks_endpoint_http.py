@@ -16,13 +16,13 @@ DOCUMENT_LIMIT_BYTES: Final = 256 * 1024
 
 
 class JwksClient:
-    """What reads documents, from any address, so many at once. Without timeouts of its own: `JwksFetcher` has one for
-    the whole answer.
+    """Reads documents from any address, up to `connections` at once. It has no timeout of its own: `JwksFetcher` has
+    one for the whole answer.
     """
 
     def __init__(self, connections: int) -> None:
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=0)
-        # httpx's timeout is one for each step, which bounds nothing of the whole.
+        # httpx's timeout applies to each step, and does not bound the whole.
         self._client = httpx.AsyncClient(timeout=None, limits=limits, follow_redirects=False)
 
     async def keys(self, url: str) -> tuple[list[PublicKey], list[str]]:

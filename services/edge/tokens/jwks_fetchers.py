@@ -15,17 +15,17 @@ from services.edge.tokens.token_keys import KeySet
 from services.edge.tokens.token_keys_http import JwksFetcher, LateClient
 
 CONNECTIONS: Final = 8
-"""Documents that are read at once."""
+"""The most documents that are read at the same time."""
 MOST_TENANTS: Final = 200
-"""Issuers whose endpoints are kept up to date. Of more, that which was asked for longest ago is read anew when it is
-needed again."""
+"""Issuers whose keys are kept up to date. If there are more, the keys of one are dropped (`_end_one`), and read again
+when they are needed."""
 NEW_TENANTS: Final = Rate(50, 10)
-"""How often the endpoint of an issuer is read for the first time. Anybody can make up an issuer; clients of a real one
-that comes meanwhile are told to try again."""
+"""How often endpoints are read for the first time, as anybody can make up an issuer. Beyond this limit, clients of a
+real new issuer are told to try again."""
 
 
 class JwksFetchers:
-    """See `JwksFetcher`. `run` keeps all keys fresh, `wanted` asks for an unknown one, `close` ends it all."""
+    """See `JwksFetcher`. `run` keeps all keys fresh, `wanted` asks for an unknown one, `close` ends all reads."""
 
     def __init__(self, section: TokenSettings, keys: KeySets, clock: Callable[[], float]) -> None:
         self._refresh_s = section.token_jwks_refresh
@@ -45,19 +45,19 @@ class JwksFetchers:
 
     @property
     def any(self) -> bool:
-        """Whether there are any."""
+        """Whether there is any endpoint."""
         return bool(self._fixed or self._tenants)
 
     @property
     def fetches(self) -> Counter[str]:
-        """The reads of all, by result."""
+        """The reads of all endpoints, by result."""
         every = (*self._fixed.values(), *self._tenants.values())
         return sum((fetcher.fetches for fetcher in every), self._past.copy())
 
     @property
     def age_s(self) -> float:
-        """Of the endpoint that has given no keys for the longest time; 0 without one. Those of single issuers do not
-        count: a tenant may end.
+        """The age of the keys whose endpoint has given none for the longest time; 0 without an endpoint. Endpoints of
+        single issuers do not count: a tenant may end.
         """
         return max((fetcher.age_s for fetcher in self._fixed.values()), default=0.0)
 

@@ -1,4 +1,4 @@
-"""Connection tokens for whoever tries out an edge, as an application's backend would make them."""
+"""Connection tokens for trying out an edge, as an application's backend would make them."""
 
 from __future__ import annotations
 

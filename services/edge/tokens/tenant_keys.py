@@ -1,8 +1,8 @@
-"""Keys of many issuers, each with an endpoint of its own: the JWKS address has places for named groups of the patterns
-that `iss` and `aud` match. Pure.
+"""Keys of many issuers, each with an endpoint of its own: the JWKS address has placeholders for named groups of the
+patterns that `iss` and `aud` match. Pure.
 
-A token is read before its signature is checked, as it tells whose keys it needs. What goes into the address is a name
-without "/" and the like, so that a token can only choose among the addresses that the settings mean.
+The claims of a token are read before its signature is checked, as they say whose keys it needs. Only a name without "/"
+and the like goes into the address, so that a token can only choose among the addresses that the settings intend.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from services.edge.token_settings import PLACE
 from services.edge.tokens.token_keys import InvalidToken, KeySet
 
 MOST: Final = 4096
-"""Issuers that are remembered: any token can make one up."""
+"""The most issuers that are remembered: any token can make one up."""
 MAX_NAME_LENGTH: Final = 128
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_~-]+(?:\.[A-Za-z0-9_~-]+)*")
@@ -42,7 +42,7 @@ class TenantKeySet(KeySet):
         return keys
 
     def _forget_one(self) -> None:
-        """The oldest one without keys. Those with keys are far fewer: see `jwks_fetchers.MOST_TENANTS`."""
+        """Drops the oldest issuer without keys. Issuers with keys are far fewer: see `jwks_fetchers.MOST_TENANTS`."""
         oldest = next((url for url, keys in self._by_url.items() if not keys.has_fetched), next(iter(self._by_url)))
         del self._by_url[oldest]
 
@@ -50,5 +50,5 @@ class TenantKeySet(KeySet):
 def _checked(place: str, names: Mapping[str, str | None]) -> str:
     name = names.get(place) or ""
     if len(name) > MAX_NAME_LENGTH or not _NAME.fullmatch(name):
-        raise InvalidToken(f"what stands for {place} in its iss or aud is no name of an issuer")
+        raise InvalidToken(f"the {place} in its iss or aud is not a valid name of an issuer")
     return name

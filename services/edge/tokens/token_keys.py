@@ -4,7 +4,7 @@ A token names an algorithm and perhaps a key (`kid`), and neither is trusted: a 
 which it was configured. A public key therefore never serves as an HMAC secret, and "none" is not an algorithm.
 
 HMAC comes from the standard library. Public keys are in `token_public_keys`, which is imported only if there are any:
-what it needs takes 115 ms to load and 13 MB to hold.
+its dependencies take 115 ms to load, and 13 MB of memory.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from services.edge.tokens.token_algorithms import (
 )
 
 PROVEN_LIMIT: Final = 16384
-"""Tokens whose valid signature is remembered, so that clients which all reconnect at once need no verification (up to
-half a millisecond each). About 3 MB."""
+"""Tokens whose valid signature is remembered, so that it need not be verified again (up to half a millisecond each)
+when all clients reconnect at once. About 3 MB."""
 
 
 class InvalidToken(Exception):
@@ -73,8 +73,8 @@ class SecretKey:
 
 
 class KeySet:
-    """Configured keys, and keys from the JWKS endpoint; `fetched` says whether there is one, at `url`, which the option
-    `setting` names.
+    """Configured keys, and keys from the JWKS endpoint; `fetched` says whether there is an endpoint, `url` is its
+    address, and `setting` the option that has the address.
     """
 
     def __init__(self, keys: Iterable[Key] = (), fetched: bool = False, url: str = "", setting: str = "") -> None:
@@ -124,7 +124,7 @@ class KeySet:
         key, "" for none) come from its header.
         """
         keys = self._candidates(algorithm, kid)
-        if algorithm in HMAC_HASHES:  # cheaper than remembering it
+        if algorithm in HMAC_HASHES:  # to verify it is cheaper than to remember it
             if not any(key.signed(algorithm, message, signature) for key in keys):
                 raise InvalidToken("its signature does not match")
             return

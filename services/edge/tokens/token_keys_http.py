@@ -20,11 +20,11 @@ FETCH_TIMEOUT_S: Final = 3.0
 """For the whole answer: clients wait for it, and give up on a connect after 5 s."""
 RETRY_S: Final = 10.0
 QUIET_S: Final = 5.0
-"""For so long after a read, tokens with unknown keys do not cause another one: anybody can make up a `kid`."""
+"""For this long after a read, tokens with unknown keys do not cause another one: anybody can make up a `kid`."""
 
 
 class Client(Protocol):
-    """What reads endpoints (`jwks_endpoint_http`, which is imported late)."""
+    """Reads endpoints (`jwks_endpoint_http`, which is imported late)."""
 
     async def keys(self, url: str) -> tuple[Sequence[Key], list[str]]:
         """The keys there, and a text for each one that cannot be used. Raises `BadJwks` and errors of the transfer."""
@@ -41,7 +41,7 @@ class LateClient:
         self._making: asyncio.Task[Client] | None = None
 
     async def made(self) -> Client:
-        """The client, as soon as it is there."""
+        """The client; waits until it is made."""
         if self._making is None:
             self._making = asyncio.create_task(asyncio.to_thread(_make_client, self._connections))
         return await asyncio.shield(self._making)
@@ -55,8 +55,8 @@ class LateClient:
 class JwksFetcher:
     """Fills `keys` from their endpoint. `clock` is any clock in seconds that does not go back.
 
-    `run` keeps the keys fresh, as a task; `wanted` asks for an unknown one; `close` ends it all. `fetches` counts the
-    reads that gave keys ("good") and those that did not ("failed").
+    `run` keeps the keys fresh, as a task; `wanted` asks for an unknown key; `close` ends all reads. `fetches` counts
+    the reads that gave keys ("good") and those that did not ("failed").
     """
 
     def __init__(self, keys: KeySet, refresh_s: float, clock: Callable[[], float], client: LateClient) -> None:

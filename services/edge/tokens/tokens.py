@@ -1,7 +1,7 @@
 """Verifies tokens (JWT) and reads their claims. Reads no clock: the time is passed in.
 
 The compact form is read strictly: three parts in canonical base64, a header without extensions. Claims are decoded into
-their types at once, so that no claim of another type gets past this module.
+their types at once, so that no claim of a wrong type gets past this module.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ TOKEN_CHANNELS_LIMIT: Final = 1000
 """Server-side channels of one token: the client is subscribed to each of them before the connect reply is sent."""
 
 _SHORT_HEADER: Final = 256
-"""Bytes of a header that may be remembered; longer ones are somebody's attempt to fill the memory."""
+"""The longest header that is remembered, in bytes; longer ones are somebody's attempt to fill the memory."""
 
 _TO_STANDARD: Final = bytes.maketrans(b"-_+/=", b"+/!!!")
-"""From the alphabet of base64url to the standard one. What only the latter has, and padding, becomes invalid."""
+"""From the alphabet of base64url to the standard one. Characters of the latter only, and padding, become invalid."""
 
 Seconds = Annotated[int, Meta(ge=0, lt=2**53)] | Annotated[float, Meta(ge=0, lt=2**53)]
 Name = Annotated[str, Meta(min_length=1)]
@@ -103,18 +103,19 @@ _decode_id = JsonDecoder[str | int](str | int).decode
 
 ANY_CLAIMS: Final = connection_tokens(TokenSettings())
 MAX_CLAIM_LENGTH: Final = 512
-"""Characters of `iss`, and of each `aud`, where they are checked. Patterns may take long with more."""
+"""The most characters of `iss`, and of each `aud`. Longer ones do not match, as patterns could take long with them."""
 MAX_AUDIENCES_LENGTH: Final = 4096
-"""Characters of all `aud` of a token that are looked at, and one more for each. Others are as if they were not there.
-"""
+"""How far the audiences (`aud`) of a token are examined: characters in all, and one more for each. Further ones are
+ignored."""
 
 
 class TokenVerifier:
-    """Checks tokens against `keys`, and their claims against `tokens`; subscription tokens by `subscriptions`, if any.
+    """Checks tokens against `keys`, and their claims against `tokens`; `subscriptions`, if any, checks subscription
+    tokens.
 
     `insecure`: what a valid token permits never ends. All methods raise `InvalidToken`, `ExpiredToken` or `UnknownKey`,
-    and `Rejected` for a payload that nests too deep; `now` is Unix time in seconds, which the clock of whoever signed a
-    token may be ahead of by `nbf_leeway_s`.
+    and `Rejected` for a payload that nests too deep; `now` is Unix time in seconds, and the clock of a token's signer
+    may be ahead of it by `nbf_leeway_s`.
     """
 
     def __init__(
@@ -176,7 +177,7 @@ class TokenVerifier:
         return SubscriptionClaims(channel=claims.channel, user=claims.sub, client=claims.client, grant=grant)
 
     def _claims(self, token: str) -> _Claims:
-        """The claims of a token with a good signature that is meant for us."""
+        """The claims of a token that has a valid signature and is meant for us."""
         try:
             message, _, signature = token.encode("ascii").rpartition(b".")
             head, _, body = message.partition(b".")
@@ -193,7 +194,7 @@ class TokenVerifier:
         except ValueError as error:
             # The library's text names the claim and the types, not the value.
             kind = error if isinstance(error, msgspec.ValidationError) else "they are not JSON"
-            raise InvalidToken(f"its claims have another shape: {kind}") from None
+            raise InvalidToken(f"its claims are malformed: {kind}") from None
         names = self._expect(claims)
         if self._tokens.is_template:
             self._keys.of(names).check(header.alg, header.kid, message, signed)
@@ -202,7 +203,7 @@ class TokenVerifier:
         return claims
 
     def _expect(self, claims: _Claims) -> dict[str, str | None]:
-        """The named groups of the patterns that it matches. Raises `InvalidToken` if it is not meant for us."""
+        """The named groups of the patterns that the claims match. Raises `InvalidToken` if they do not match."""
         tokens = self._tokens
         names: dict[str, str | None] = {}
         if tokens.audience or tokens.audience_regex:
@@ -240,7 +241,7 @@ def _why_expired(claims: _Claims, end: float, now: float) -> str:
     ended = [each for each in (claims.exp, end) if 0 < each <= now]
     if ended:
         return f"the token expired {now - min(ended):.0f} s ago"
-    return f"the token is valid in {claims.nbf - now:.0f} s (its nbf; client.token_nbf_leeway)"
+    return f"the token becomes valid in {claims.nbf - now:.0f} s (its nbf; client.token_nbf_leeway)"
 
 
 def _unpack(part: bytes) -> bytes:

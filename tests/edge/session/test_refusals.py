@@ -69,7 +69,7 @@ def test_what_is_bad_about_a_request_is_the_reason_in_the_session_log(
     [
         ({"exp": START - 90}, "the token expired 90 s ago"),
         ({"expire_at": START - 5, "exp": START + 60}, "the token expired 5 s ago"),
-        ({"nbf": START + 60}, "the token is valid in 60 s (its nbf; client.token_nbf_leeway)"),
+        ({"nbf": START + 60}, "the token becomes valid in 60 s (its nbf; client.token_nbf_leeway)"),
     ],
 )
 def test_a_connect_with_an_expired_token_is_logged_with_its_user(claims: dict[str, Any], words: str) -> None:
