@@ -72,7 +72,7 @@ class Connect(Struct, frozen=True):
 class Publish(Struct, frozen=True):
     """Publish to a channel. With a `key`, a repeated publish is stored once, and the reply contains the position.
 
-    The key is the client's own, or with `key_of_backend` one that its hook's answer names. `version`: see `Node`.
+    The key is the client's own or, with `key_of_backend`, one from the hook's answer. `version`: see `Node`.
     """
 
     command_id: int

@@ -1,7 +1,7 @@
 """What clients may ask for: token buckets for each connection, each user, and each user in a namespace. Pure.
 
-All clients of an edge share them. A connection is named by the client's id, and its user by `account`: the user's id,
-or the address of an anonymous client. Where neither is known ("") only the connection is limited.
+All clients of an edge share one `Allowances`. A connection is named by the client's id, and its user by `account`: the
+user's id, or the address of an anonymous client. If neither is known (""), only the connection is limited.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from services.edge.limit_settings import LimitsSection
 from services.edge.token_buckets import TokenBuckets
 
 WITHIN: Final = ""
-"""Returned in place of the name of the limit that refuses."""
+"""Returned instead of the name of a limit, if no limit refuses the command."""
 
 
 class Floors(NamedTuple):
-    """What is allowed at once whatever the rates: a client that reconnects says connect and all its subscriptions at
-    once, and a message is never too large."""
+    """What is allowed at once, whatever the rates: a client that reconnects sends connect and all its subscribes at
+    once, and even the largest message must pass."""
 
     commands: int
     subscribes: int
@@ -30,12 +30,12 @@ class Floors(NamedTuple):
 
 
 def floors(client: ClientSection) -> Floors:
-    """The floors under the limits of these clients."""
+    """The floors under the limits, for clients with these settings."""
     return Floors(client.channel_limit + 1, client.channel_limit, client.message_size_limit)
 
 
 class _Rates(NamedTuple):
-    """Of one namespace."""
+    """The rates of one namespace."""
 
     publishes: Rate
     published_bytes: Rate
@@ -61,10 +61,10 @@ class _NamespaceLimits:
 
 
 class Allowances:
-    """The limits on commands. Each method takes what a command costs, and returns the name of a limit that refuses it;
-    then it has taken nothing.
+    """The limits on commands. Each method takes what a command costs, and returns `WITHIN`; or it takes nothing, and
+    returns the name of the limit that refuses the command.
 
-    `refused` counts the refused commands by the name of the limit, on from what is given.
+    `refused` counts the refused commands by the name of the limit, and goes on from the counter that is given.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Allowances:
         self._namespaces = {name: _NamespaceLimits(rates, floor) for name, rates in _rates(channel).items()}
 
     def renewed(self, limits: LimitsSection, client: ClientSection, channel: ChannelSection) -> Allowances:
-        """Those of changed settings, with full buckets; these themselves if no limit differs."""
+        """The allowances under changed settings, with full buckets; the same object if no limit differs."""
         if (limits, floors(client), _rates(channel)) == self._made_of:
             return self
         return Allowances(limits, client, channel, self.refused)
@@ -144,7 +144,7 @@ class Allowances:
         return WITHIN
 
     def _give_back_publish(self, client: str, account: str, size: int, now: float) -> None:
-        """What a publish has taken of the connection's, and of the user's if one is named."""
+        """Gives back what a publish took from the limits of the connection and, if `account` is given, of the user."""
         self._publishes.give_back(client, now)
         self._bytes.give_back(client, now, size)
         if account:

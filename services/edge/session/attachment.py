@@ -34,7 +34,7 @@ from services.edge.session.results import connect_reply, fit_into_reply, subscri
 from services.edge.session.state import SessionState
 
 _LATEST_S: Final = 2**53
-"""The latest end, in Unix seconds, that a fact tells: in milliseconds it is still a number of 64 bits."""
+"""The latest expiry that a fact contains, in Unix seconds: in milliseconds it still fits into 64 bits."""
 
 
 def milliseconds(state: SessionState, now: float) -> int:
@@ -64,8 +64,8 @@ def opened(state: SessionState, command_id: int, result: ConnectResult, now: flo
 
 
 def details(state: SessionState) -> dict[str, str]:
-    """What the settings want told of how the client came, in its opening and in refusals before and after that. What
-    only a reload asks for is not known of clients that were connected before it."""
+    """How the client connected, as far as the settings ask for it: for its `Opened` fact, and for refusals before and
+    after that. Details that a reload adds are not known for clients that were connected before it."""
     return details_of(state.policy.section, state.arrival, state.format.transport)
 
 
@@ -117,7 +117,7 @@ def subscribed(
 
 
 def changes(state: SessionState) -> list[Effect]:
-    """Announces what a refresh has changed of what others see of the client."""
+    """Announces what a refresh has changed in what others see of the client."""
     return [Announce(channel, each) for channel, each in state.channels.items() if each.news]
 
 
@@ -128,7 +128,8 @@ def unsubscribed(state: SessionState, channel: str, reply: Reply, now: float) ->
 
 
 def renewed(state: SessionState, channel: str, now: float) -> list[Effect]:
-    """The connection, or its subscription to `channel`, has a new expiry: tells so, also others what they see of it."""
+    """The connection, or its subscription to `channel`, has a new expiry: records it, announces changes that others
+    see, and sets the timer again."""
     expires_at = state.channels[channel].expires_at if channel else state.identity.expires_at
     fact = Refreshed(milliseconds(state, now), state.id, channel, min(max(expires_at, 0), _LATEST_S) * 1000)
     return [_record(state, fact), *changes(state), Reschedule()]
@@ -146,7 +147,7 @@ def unsubscribed_by_server(
 def _entered(
     state: SessionState, request: AttachRequest, result: SubscribeResult, attached: Attached, now: float
 ) -> list[Effect]:
-    """`result` has all publications that the reply, or pushes behind it, bring to the client."""
+    """`result` has all publications that the client gets, in the reply or in the pushes that follow it."""
     subscription, channel = request.subscription, request.channel
     subscription.show(state.identity.info)  # a refresh may have changed it meanwhile
     recovered = result.recovered if result.was_recovering else None
@@ -157,7 +158,7 @@ def _entered(
         channel,
         recovered,
         result.offset,
-        recovered_from=min(since, MAX_NATURAL),  # a client may say any number
+        recovered_from=min(since, MAX_NATURAL),  # a client may send any number
         recovered_count=_count(result, attached) if recovered else 0,
     )
     effects: list[Effect] = [_record(state, fact)]

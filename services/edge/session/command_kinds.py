@@ -76,14 +76,14 @@ def aim_of(command: Command) -> Aim:
 
 
 def aim_behind(action: Action) -> Aim:
-    """What the command is about that asked for an action."""
+    """What the command behind an action is about."""
     if isinstance(action, LookUpKey | AskHook):
         return aim_of(action.command)
     return Aim(getattr(action, "channel", ""), getattr(action, "method", ""))
 
 
 def kind_behind(action: Action) -> str:
-    """The kind of the command that asked for an action."""
+    """The kind of the command behind an action."""
     match action:
         case AttachRequest():
             return "subscribe"

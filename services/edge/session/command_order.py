@@ -31,14 +31,14 @@ from services.edge.session.traced_commands import begin_command
 
 COMMANDS_PER_TURN: Final = 16
 """Commands that are handled in one turn of the event loop, unless each comes in a message of its own. A command takes
-10 to 100 us, one with a signature of an elliptic curve up to 1 ms."""
+10 to 100 us; one with an elliptic-curve signature takes up to 1 ms."""
 
 
 class CommandOrder(ABC):
     """Keeps the order and the bounds of a client's commands. `state` describes the client.
 
     `blocked`: the client does not take what is written to it, or has to catch up first; its commands wait. `closed`:
-    the session is over, and nothing is sent any more. `reading_paused`: the client is not to be read from now.
+    the session is over, and nothing is sent any more. `reading_paused`: nothing is read from the client for now.
     `awaits_turn`: commands wait for `turn`, so that those of other clients come in between.
     """
 
@@ -64,7 +64,7 @@ class CommandOrder(ABC):
         self._in_progress: Action | None = None
         self._calls = 0  # RPCs in progress, beside that action
         self._deadline = 0.0  # of the action in progress
-        self._leaving: tuple[CloseCode, str] | None = None  # closes so, by whom, once nothing is in progress
+        self._leaving: tuple[CloseCode, str] | None = None  # how to close once nothing is in progress, and by whom
         self.reading_paused = False
         self.awaits_turn = False
         self._allowance = COMMANDS_PER_TURN  # of queued commands, in this turn
@@ -78,13 +78,13 @@ class CommandOrder(ABC):
 
     @property
     def _bytes_ceiling(self) -> int:
-        """How many bytes of them may wait: always those of a message that the client may send."""
+        """How many bytes of commands may wait; a message of the largest size always may."""
         return max(QUEUED_BYTES_CEILING, 2 * self.state.policy.section.message_size_limit)
 
     @property
     @abstractmethod
     def _takes_server_commands(self) -> bool:
-        """Whether the client has connected."""
+        """Whether the client is connected, or connecting to its channels."""
 
     @abstractmethod
     def _handle(self, command: Command, effects: list[Effect], now: float) -> None:
@@ -145,7 +145,7 @@ class CommandOrder(ABC):
 
     @property
     def leaving(self) -> bool:
-        """Whether it closes, or has closed, by `leave`."""
+        """Whether `leave` was called: the session closes, or has closed."""
         return self._leaving is not None
 
     def _leave_if_done(self, effects: list[Effect], now: float) -> None:
@@ -161,8 +161,8 @@ class CommandOrder(ABC):
         return self._queue
 
     def _advance(self, effects: list[Effect], now: float) -> list[Effect]:
-        """Handles what is queued: RPCs up to the limit, and the rest up to the first command that has to wait; of all
-        no more than one turn allows.
+        """Handles queued commands: RPCs up to their limit, and others up to the first one that has to wait; in all, no
+        more than one turn allows.
         """
         while (queue := self._queue) is not None and not self.blocked and self._leaving is None and not self.closed:
             item: Command | ServerCommand | None = None
@@ -191,7 +191,7 @@ class CommandOrder(ABC):
     def _start(self, action: Action, effects: list[Effect], now: float) -> None:
         """Starts an action of the next command, or a further one of the command in progress, whose deadline stays.
 
-        An RPC runs beside it; those beyond the limit wait apart.
+        An RPC runs beside the command in progress; RPCs beyond the limit wait apart.
         """
         trace = self.state.trace
         if trace is not None:
@@ -213,11 +213,11 @@ class CommandOrder(ABC):
         effects.append(Start(call, now + COMMAND_DEADLINE_S))
 
     def _begin_trace(self, tracer: Tracer, command: Command) -> None:
-        """The command is handled now, and traced if it is sampled."""
+        """Begins the span of a command that is about to be handled, if it is sampled."""
         self.state.trace_by(begin_command(tracer, self.state.id, command))
 
     def _note_error(self, kind: str, error: ErrorCode) -> None:
-        """The command that is being handled, one of this kind, gets this error."""
+        """Notes that the command being handled, which is of this kind, gets this error."""
         self.state.policy.count(kind, error.code)
         if self.state.trace is not None:
             self.state.trace.fail(f"{error.code} {error.message}")
@@ -233,7 +233,7 @@ class CommandOrder(ABC):
         )
 
     def _end_trace(self, effects: list[Effect]) -> None:
-        """The command that was handled is done, if no action has taken its span over."""
+        """Ends the span of the command that was handled, unless an action has taken the span over."""
         if self.state.trace is not None:
             effects.append(EndSpan(self.state.trace))
             self.state.trace_by(None)
@@ -253,7 +253,7 @@ class CommandOrder(ABC):
         self._queue = None
 
     def _pace_reading(self, effects: list[Effect]) -> None:
-        """Stops reading from a client that has many commands waiting or does not read itself, and until its next turn.
+        """Stops reading from a client that has many commands waiting, does not read itself, or awaits its next turn.
 
         Resumes afterwards.
         """

@@ -14,11 +14,11 @@ QUEUED_BYTES_LIMIT: Final = 128 * 1024
 
 QUEUED_BYTES_CEILING: Final = 512 * 1024
 """Bytes of commands that wait. Above this, and above two messages of the largest size, the client is closed. A
-WebSocket that is not read from stays below; the commands of an HTTP stream are requests of their own, which the edge
-cannot hold up."""
+WebSocket stays below, as the edge stops reading from it; the commands of an HTTP stream come in separate requests,
+which the edge cannot hold back."""
 
 SERVER_COMMANDS_LIMIT: Final = 1024
-"""Commands of backends that wait for a client that does not read. Above this it is closed as slow."""
+"""Commands of backends that wait for a client that does not read. Above this, the client is closed as slow."""
 
 
 class CommandQueue:
@@ -63,7 +63,7 @@ class CommandQueue:
         self._items.append(command)
 
     def take(self) -> Command | ServerCommand | None:
-        """Removes and returns the next one, None if only RPCs wait."""
+        """Removes and returns the next command; None if only RPCs wait."""
         if not self._items:
             return None
         item = self._items.popleft()
@@ -75,7 +75,7 @@ class CommandQueue:
         return item
 
     def set_aside(self, call: CallBackend) -> None:
-        """Lets an RPC wait apart, so that what came after it need not wait."""
+        """Lets an RPC wait apart, so that the commands after it need not wait."""
         self._calls.append(call)
         self.commands += 1
         self.queued_bytes += len(call.data)

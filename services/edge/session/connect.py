@@ -35,7 +35,7 @@ Decided = Connect | AskHook | Close
 
 
 def close_for_error(error: ErrorCode, section: ClientSection) -> CloseCode:
-    """A unidirectional client gets no replies: an error of its connect closes the connection, as the settings say."""
+    """The close code for an error of a unidirectional client's connect: it gets no replies. Settings may change it."""
     for each in section.connect_code_to_unidirectional_disconnect:
         if each.code == error.code:
             return CloseCode(each.to.code, each.to.reason)
@@ -63,7 +63,7 @@ def connect(state: SessionState, command: Command, request: ConnectRequest, now:
     user = state.arrival.user
     if section.connect_hook:
         if user:
-            state.admit(Identity(user))  # the hook is told of whom it decides
+            state.admit(Identity(user))  # so that the question names the user
         caller, backend, allow = state.caller, section.connect_backend, section.hook_when_away == "allow"
         question = hook_questions.connect_question(caller, request, state.policy.form(backend))
         return AskHook("connect", command, question, caller, section.hook_timeout, allow, backend)
@@ -105,7 +105,7 @@ def _admit(
     now: float,
     connection_limit: int = 0,
 ) -> Connect | Close:
-    """`connection_limit` is the hook's, 0 for that of the settings."""
+    """`connection_limit` is the hook's; with 0, that of the settings holds."""
     policy, section = state.policy, state.policy.section
     at = int(state.unix(now) * 1000) if section.single_connection else 0
     state.admit(identity, at)  # first, so that what is logged of a refusal names the user
@@ -115,7 +115,7 @@ def _admit(
         return Close(codes.CONNECTION_LIMIT, f"the user has reached {whose}")
     grants = _grants(state, request.subs)
     if len(grants) > section.channel_limit:
-        why = f"it would have {len(grants)} channels by its token, the connect hook or itself"
+        why = f"the token, the connect hook and the client ask for {len(grants)} channels in all"
         return Close(codes.CHANNEL_LIMIT, f"{why}, more than client.channel_limit")
     nothing = SubscribeRequest()
     requests = [

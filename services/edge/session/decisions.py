@@ -16,8 +16,8 @@ from services.edge.session.actions import Action
 class Close(Struct, frozen=True, gc=False):
     """End the connection with this code. `detail` is for the log, `by` who wants it (`proto.events.BY_EDGE`, ...).
 
-    `reason`: why the client is refused, for the session log, where the code's own reason, which the protocol fixes,
-    does not tell.
+    `reason`: why the client is refused, for the session log, if the code's own reason, which the protocol fixes, does
+    not say it.
     """
 
     close: CloseCode
@@ -34,7 +34,7 @@ class Unsubscribe(Struct, frozen=True, gc=False):
 
 
 class EndSubscriptions(Struct, frozen=True, gc=False):
-    """End the client's subscriptions to these channels, as the server wants it: an unsubscribe push tells why.
+    """End the client's subscriptions to these channels for the server; an unsubscribe push gives the reason.
 
     Then send the reply, if a command waits for one. `by` is who wants it.
     """
@@ -46,8 +46,8 @@ class EndSubscriptions(Struct, frozen=True, gc=False):
 
 
 class Renewed(Struct, frozen=True, gc=False):
-    """The connection, or with `channel` its subscription there, has a new expiry: tell so, and send the reply if there
-    is one."""
+    """The connection, or with `channel` its subscription there, has a new expiry: record it, and send the reply if
+    there is one."""
 
     reply: Reply | None = None
     channel: str = ""

@@ -1,6 +1,6 @@
-"""What session events tell of how a client came, as the settings want it. Pure.
+"""What session events contain about how a client connected, as the settings ask for it. Pure.
 
-An address is personal data. It is told in full, as its network, as a keyed digest, or not at all: the digest of one
+An address is personal data. It is recorded in full, as its network, as a keyed digest, or not at all: the digest of an
 address is always the same, and without the key nobody can try all addresses to find the one behind it.
 """
 
@@ -19,7 +19,7 @@ _DIGEST_BYTES: Final = 16
 
 
 def details(section: ClientSection, arrival: Arrival, transport: str) -> dict[str, str]:
-    """The details that `client.session_event_details` names. Those of the request are "" once it is forgotten."""
+    """The details that `client.session_event_details` names. Details of the request are "" once it is forgotten."""
     told: dict[str, str] = {}
     for name in section.session_event_details:
         if name == "address":
@@ -30,18 +30,18 @@ def details(section: ClientSection, arrival: Arrival, transport: str) -> dict[st
 
 
 def needed(section: ClientSection) -> list[str]:
-    """What `details` needs to know of a client as long as it is connected: no address that is never told."""
+    """What `details` needs to know of a client as long as it is connected: no address if none is recorded."""
     never = "address" if section.session_addresses == NONE else ""
     return [name for name in section.session_event_details if name != never]
 
 
 def told_address(section: ClientSection, address: str) -> str:
-    """The address as `client.session_addresses` wants it told; "" if it is not known, or not to be told."""
+    """The address in the form that `client.session_addresses` names; "" if it is not known, or not to be recorded."""
     how = section.session_addresses
     if not address or how == NONE:
         return ""
     if how == HASHED:
-        key = blake2b(section.session_address_key.encode()).digest()  # a key of any length, as one that blake2b takes
+        key = blake2b(section.session_address_key.encode()).digest()  # blake2b limits the length of keys
         return blake2b(_plain(address).encode(), digest_size=_DIGEST_BYTES, key=key).hexdigest()
     return _network(address) if how == TRUNCATED else address
 
@@ -54,7 +54,7 @@ def _plain(address: str) -> str:
 
 def _network(address: str) -> str:
     known = _parsed(address)
-    if known is None:  # no address: nobody knows how much of it is personal
+    if known is None:  # not an address: nobody knows how much of it is personal
         return ""
     prefix = _IPV4_PREFIX if isinstance(known, IPv4Address) else _IPV6_PREFIX
     return str(ip_network(f"{known}/{prefix}", strict=False))

@@ -87,7 +87,7 @@ def decide(state: SessionState, command: Command, now: float) -> Decision:
 
 
 def _turn_away(request: Request | None, limit: str) -> Close:
-    """Raises `Rejected` (111). Where the client would hear nothing of it, or give up its connection, it is closed."""
+    """Raises `Rejected` (111); closes a client that would get no reply, or would disconnect because of the error."""
     if isinstance(request, SendRequest | UnsubscribeRequest):
         return Close(codes.TOO_MANY_REQUESTS_CLOSE, f"the client has reached {limit}")
     raise Rejected(codes.TOO_MANY_REQUESTS, f"the client has reached {limit}")
@@ -96,7 +96,7 @@ def _turn_away(request: Request | None, limit: str) -> Close:
 def decide_without_key(command: Command, connecting: bool, keys_are_fresh: bool) -> Close:
     """Decides on a command whose token names a key that the look-up did not find. Raises `Rejected`.
 
-    If the keys could not be read, the error is a temporary one, after which the client tries again.
+    If the keys could not be read, the error is temporary, so that the client tries again.
     """
     why = "the key of its token is unknown"
     if not keys_are_fresh:

@@ -23,7 +23,7 @@ from services.edge.session.actions import Action
 
 @final
 class Send(Struct, frozen=True, gc=False):
-    """Write this reply or push. Those of one step are written together."""
+    """Write this reply or push. The replies and pushes of one step are written together."""
 
     reply: Reply
 
@@ -86,7 +86,7 @@ class ReleasePushes(Struct, frozen=True, gc=False):
 
 
 class CatchUp(Struct, frozen=True, gc=False):
-    """Push the publications behind these positions of each channel's log, as fast as the client takes them.
+    """Push the publications after these positions of each channel's log, as fast as the client takes them.
 
     Meanwhile the session is blocked; `Session.caught_up` ends that.
     """
@@ -199,8 +199,8 @@ Effect = FrequentEffect | RareEffect
 
 
 def refusal(action: str, error: ErrorCode, channel: str = "", why: str = "") -> RecordRefusal:
-    """Tells the session log of a command that is answered with this error. What `why` says is wrong is the reason if
-    the error's own text does not tell: one code is for many mistakes.
+    """Records in the session log that a command is answered with this error. The reason is the error's own text, except
+    for bad requests: their code stands for many mistakes, so the reason is `why`.
     """
     tells = error.code != codes.BAD_REQUEST.code or not why
     return RecordRefusal(action, error.code, error.message if tells else why, channel)

@@ -58,7 +58,7 @@ class HookAnswered(Struct, frozen=True, gc=False):
 
 
 class Failed(Struct, frozen=True, gc=False):
-    """The action was not done, and left nothing behind. `why` is for the log, and `logged`: it is there already."""
+    """The action was not done, and left nothing behind. `why` is for the log; `logged`: it has been logged already."""
 
     error: ErrorCode
     why: str = ""

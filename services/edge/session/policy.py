@@ -1,4 +1,4 @@
-"""By what sessions decide: settings, what is made of them, and the facts of the edge that decisions need. Pure."""
+"""What sessions decide by: settings, what is made from them, and what decisions need to know of the edge. Pure."""
 
 from __future__ import annotations
 
@@ -27,13 +27,15 @@ class Policy:
     """The policy for all clients of an edge at one moment. A reload replaces it as a whole: see `CurrentPolicy`.
 
     `version` and `instance` name the edge in connect replies. `connections_of` returns the number of connections that a
-    user has on this edge. `allowances` limit what clients ask for; without them nothing is limited. `clock_ahead` is by
-    how many seconds the wall clock is ahead of the edge's own time at this moment: it may be set, or go on alone.
+    user has on this edge. `allowances` limit what clients ask for; without them nothing is limited. `clock_ahead`
+    returns by how many seconds the wall clock is ahead of the edge's own time at this moment, which changes when the
+    wall clock is set, or the machine is suspended.
     `tracer` is None while nothing is traced. `origins` are the pages that may connect.
     `kept` is what is kept of a client's request, `emulated_headers` are those of its connect command that backends get,
-    in lower case. `forms` is what backends are told that differ from those on NATS, by their names. In `user_header` a
-    proxy says who the client is; None if no proxy does.
-    `commands` counts, by kind and code, commands that failed, and those that have no reply; each policy counts on.
+    in lower case. `forms` has the form of questions to each backend, by its name, if it is not `PLAIN`. In
+    `user_header` a proxy says who the client is; None if no proxy does.
+    `commands` counts, by kind and code, commands that failed, and those that have no reply; a new policy goes on with
+    the same counter.
     """
 
     section: ClientSection
@@ -58,7 +60,7 @@ class Policy:
         return self.section.insecure or self.section.allow_anonymous_connect_without_token
 
     def form(self, backend: str) -> QuestionForm:
-        """What the backend of this name is told."""
+        """The form of questions to the backend of this name."""
         return self.forms.get(backend, PLAIN)
 
     def count(self, kind: str, code: int) -> None:
@@ -69,7 +71,7 @@ class Policy:
 class CurrentPolicy:
     """Holds the policy of an edge, which all its clients share.
 
-    Each decision reads it once more, so a new policy holds for the next command of every client.
+    Each decision reads it anew, so a new policy holds from the next command of every client on.
     """
 
     __slots__ = ("policy",)
@@ -78,5 +80,5 @@ class CurrentPolicy:
         self.policy = policy
 
     def replace(self, policy: Policy) -> None:
-        """This is the policy from now on."""
+        """Makes this the policy from now on."""
         self.policy = policy

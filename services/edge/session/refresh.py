@@ -44,8 +44,8 @@ def sub_refresh(
 ) -> Renewed | EndSubscriptions | Close:
     """Extends a subscription by a new token of the same channel. Raises `Rejected`, `UnknownKey`.
 
-    An expired token ends the subscription, so that the client subscribes again with the next token: after an error
-    alone, SDKs would leave it off for good.
+    An expired token ends the subscription, so that the client subscribes again with the next token: after only an
+    error, SDKs would never subscribe again.
     """
     channel = request.channel
     if not channel:

@@ -36,7 +36,7 @@ def fit_into_reply(
 ) -> tuple[dict[str, SubscribeResult], dict[str, StreamPosition]]:
     """The results with the publications that fit into one reply.
 
-    Also returns the client's position in each channel that has more publications: those follow as pushes.
+    Also returns the client's position in each channel that has more publications, which follow as pushes.
     """
     fitted: dict[str, SubscribeResult] = {}
     positions: dict[str, StreamPosition] = {}
@@ -60,7 +60,7 @@ def _can_start_with_pushes(result: SubscribeResult) -> bool:
 
 
 def tailored(format: Format, subscription: Subscription, result: SubscribeResult) -> SubscribeResult:
-    """The result with the publications that this subscriber wants, as deltas if it has them."""
+    """The result with the publications that this subscriber wants, as deltas if it receives deltas."""
     if not result.publications:
         return result
     publications = [publication for publication in result.publications if subscription.wants(publication)]
@@ -79,7 +79,7 @@ def connect_reply(format: Format, command_id: int, result: ConnectResult) -> Rep
 
 
 def subscribe_pushes(channel: str, result: SubscribeResult) -> list[Reply]:
-    """The pushes for a subscription that the server made: the subscribe push, then the publications that it missed."""
+    """The pushes for a subscription that the server made: the subscribe push, then the missed publications."""
     push = SubscribePush(result.recoverable, result.epoch, result.offset, result.positioned, result.data)
     return [
         Reply(push=Push(channel=channel, subscribe=push)),

@@ -1,7 +1,8 @@
 """Server commands: what backends command a connection to do, by the server API. Pure.
 
-They queue with the client's own commands, so none of them runs while one of those is in progress. `trace` is the span
-of the request of the edge that was called, if that is traced: all connections that a request reaches share it.
+They queue with the client's own commands, so none of them runs while a command of the client is in progress. `trace` is
+the span of the request with which the edge that the backend called passed the command on, if that is traced: all
+connections that the request reaches share it.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class SubscribeClient:
 
 @dataclass(frozen=True, slots=True)
 class UnsubscribeClient:
-    """End its subscription to `channel`, or all of its subscriptions if that is ""."""
+    """End the client's subscription to `channel`, or all of its subscriptions if that is ""."""
 
     channel: str
     why: UnsubscribeCode

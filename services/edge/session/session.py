@@ -2,8 +2,8 @@
 
 Commands are handled in order of arrival, the client's own and those of backends. If a command needs the cluster or a
 hook, the session starts an action (`Start`), and the commands behind it wait in the queue until `completed` gets the
-outcome. RPCs run beside, up to `client.concurrency` of them. All commands wait while the session is blocked: replies to
-a client that does not read would pile up. `lifecycle`, its base class, has the phases of a session.
+outcome. RPCs run beside it, up to `client.concurrency` of them. All commands wait while the session is blocked: replies
+to a client that does not read would pile up. The base class, in `lifecycle`, has the phases of a session.
 
 Each method returns the effects of one event. The connection carries them out before it hands in the next event; only
 `stalled` may come in between, from a write that fills the socket.
@@ -213,9 +213,9 @@ class Session(Lifecycle):
             self._follow(sub_refresh_by_hook(self.state, channel, result, now), effects, now)
         elif isinstance(result, hook_results.Refused):
             command, error, aim = action.command, result.error, aim_of(action.command)
-            # That nobody answers the hook, or what is wrong with the answer, is logged already.
+            # If nobody answers the hook, or something is wrong with the answer, that is logged already.
             if error.code != codes.INTERNAL.code and not result.why:
-                # Its message is the backend's own, so it tells no kinds of refusals apart.
+                # The message is the backend's own text, so it cannot be part of the kind of refusal.
                 self._log(f"a command was refused by the {action.event} hook", error.message, effects, error.code, aim)
             self._refuse(command.id, kind_of(command), aim.channel, error, result.why, effects, now)
         else:
@@ -249,11 +249,11 @@ class Session(Lifecycle):
         if self.closed:
             return effects
         if self.blocked or self._queue is not None:
-            self._timers.excuse_pong(self.state, now)  # it cannot take our ping, or its pong waits in the queue
+            self._timers.excuse_pong(self.state, now)  # the client cannot take our ping, or its pong waits in the queue
         due = self._timers.due(self.state, self.phase, now)
         if isinstance(due, SendPing):
             effects.append(due)
-        elif isinstance(due, AskHook):  # no command waits for a hook about what expires
+        elif isinstance(due, AskHook):  # no command waits for a hook about an expiry
             effects.append(Start(due, now + COMMAND_DEADLINE_S))
         else:
             self._follow(due, effects, now)

@@ -26,7 +26,7 @@ _VERSION_LENGTH: Final = 64
 
 
 class Phase(Enum):
-    """The phases of a session. `session` shows the transitions."""
+    """The phases of a session. `lifecycle` shows the transitions."""
 
     NEW = 1
     CONNECTING = 2
@@ -52,8 +52,9 @@ class SessionState:
 
     `id` is the client id that others see; `current` holds the policy. `emulation_session` is the secret by which
     separate HTTP requests send commands of this client, "" on a WebSocket. `native_pings`: the client asked for
-    WebSocket pings in place of the protocol's own. `address` is what its address counts as, "" if that is not
-    known; `arrival` is the request with which it came, `emulated` the headers of its connect command for backends.
+    WebSocket pings in place of the protocol's own. `address` is its address as `door.counted_as` makes it, "" if that
+    is not known; `arrival` is the request with which it came, `emulated` the headers of its connect command for
+    backends.
     `admitted_at` is when it was let in, in Unix milliseconds, 0 before and without `client.single_connection`. `trace`
     is the span of the command that is being handled, None if that is not traced; an action takes it over.
     """
@@ -102,7 +103,7 @@ class SessionState:
 
     @property
     def policy(self) -> Policy:
-        """By what is decided about the client now."""
+        """The policy by which decisions about the client are made now."""
         return self.current.policy
 
     @property
@@ -117,7 +118,8 @@ class SessionState:
 
     @property
     def account(self) -> str:
-        """For whom its commands count besides its own connection: its user, or all anonymous ones of its address."""
+        """Whose limits the client's commands count against besides its own: its user's, or those of all anonymous
+        clients of its address."""
         return self.identity.user or (self.address and f"\0{self.address}")
 
     @property
@@ -157,7 +159,7 @@ class SessionState:
         return ClientInfo(user=identity.user, client=self.id, conn_info=identity.info, chan_info=chan_info)
 
     def trace_by(self, span: Span | None) -> None:
-        """What is handled now is traced by this span, or not at all."""
+        """Sets the span that traces what is handled now; None: it is not traced."""
         self.trace = span
 
     def admit(self, identity: Identity, at: int = 0) -> None:
@@ -166,13 +168,13 @@ class SessionState:
         self.admitted_at = at
 
     def introduce(self, request: ConnectRequest) -> None:
-        """Keeps what the client says of itself: the name and version of its software, truncated, and the headers of its
-        connect command that backends get. Raises `Rejected`."""
+        """Keeps what the client says about itself: the name and version of its software, truncated, and the headers of
+        its connect command that backends get. Raises `Rejected`."""
         self.name, self.version = request.name[:_NAME_LENGTH], request.version[:_VERSION_LENGTH]
         self.emulated = emulated(request.headers, self.policy.emulated_headers)
 
     def renew(self, identity: Identity) -> None:
-        """Replaces the identity by a newer one of the same user; `info` and `meta` stay as they are if it has none."""
+        """Replaces the identity with a newer one of the same user; keeps `info` and `meta` if the new one has none."""
         kept: dict[str, Raw] = {}
         if not bytes(identity.info):
             kept["info"] = self.identity.info

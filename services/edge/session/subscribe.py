@@ -91,7 +91,8 @@ def check_asked_at_connect(state: SessionState, channel: str, request: Subscribe
     rules = _check(state, channel, request)
     if rules.options.subscribe_hook:
         raise Rejected(
-            codes.PERMISSION_DENIED, f"the subscribe hook decides on {channel!r}, at connect the connect hook"
+            codes.PERMISSION_DENIED,
+            f"at connect, the connect hook has to grant {channel!r}, which has a subscribe hook",
         )
     if not _may(state, channel, rules):
         raise Rejected(codes.PERMISSION_DENIED, _why_not(channel))
@@ -116,7 +117,7 @@ def _why_not(channel: str) -> str:
     if channel.startswith(PRIVATE_PREFIX):
         return "a private channel needs a subscription token"
     if USER_BOUNDARY in channel:
-        return "the user is not one of its list, or its namespace has no allow_user_limited_channels"
+        return "the user is not in the channel's list, or its namespace has no allow_user_limited_channels"
     return "its namespace has no allow_subscribe_for_client, or _for_anonymous for a client without a user"
 
 
@@ -148,7 +149,7 @@ def _by_token(
         raise Rejected(codes.TOKEN_EXPIRED, str(error)) from None
     if not state.matches(claims, request.channel):
         return Close(codes.INVALID_TOKEN, "the subscription token is of another channel, user or connection")
-    if 0 < claims.grant.expires_at <= state.unix(now):  # it is in the last fraction of its last second
+    if 0 < claims.grant.expires_at <= state.unix(now):  # the token is in the last fraction of its last second
         raise Rejected(codes.TOKEN_EXPIRED)
     return _prepare(state, command_id, request.channel, rules, request, claims.grant, now)
 
@@ -166,7 +167,7 @@ def _prepare(
 ) -> AttachRequest:
     """Makes the subscription from namespace, grant and request. Raises `Rejected`."""
     if grant.expires_at and grant.expires_at <= state.unix(now):
-        raise Rejected(codes.EXPIRED, "what permits the subscription ends in the past")
+        raise Rejected(codes.EXPIRED, "the permission for the subscription ended in the past")
     options, requester = rules.options, state.requester
     reads_history = rules.has_history and may_read_history(rules, requester, channel in state.channels)
     subscription = Subscription(

@@ -1,7 +1,7 @@
 """The time limits of a client: for connecting, pongs, expiry and refreshes. Pure.
 
-One number, `deadline`, replaces a timer for each. Times are the edge's own, in seconds, but those at which something
-expires: these are Unix seconds, and hold by the wall clock of the moment.
+One number, `deadline`, replaces a timer for each. Times are the edge's own, in seconds, except those at which something
+expires: these are Unix seconds, and are compared with the wall clock of the moment.
 """
 
 from __future__ import annotations
@@ -33,13 +33,14 @@ class Timers(Struct, gc=False):
     """The times of one client. It refers to nothing, so the garbage collector need not track it."""
 
     next_at: float
-    """Before the client has connected, its time limit for that; then the time of the next ping or missing pong."""
+    """Before the client has connected, its time limit for that; then the time of the next ping, or until which the pong
+    has to come."""
     awaits_pong: bool = False
     ask_refresh_at: float = 0.0
     """When to ask the refresh hook again."""
 
     def connected(self, state: SessionState, now: float) -> None:
-        """The first ping comes after half an interval to a whole one. The client id, which is random, spreads them."""
+        """Schedules the first ping after half an interval to a whole one: the random client id spreads them."""
         interval = state.policy.section.ping_interval
         jitter = crc32(state.id.encode()) / 2**32
         self.next_at = now + interval * (0.5 + jitter / 2) if interval else math.inf
@@ -47,7 +48,7 @@ class Timers(Struct, gc=False):
     def deadline(self, state: SessionState, phase: Phase) -> float:
         """When to call `due` next."""
         if phase is CONNECTING:
-            return math.inf  # its channels have a deadline of their own
+            return math.inf  # attaching its channels has a deadline of its own
         at = self.next_at
         if phase is not CONNECTED:
             return at
@@ -107,7 +108,7 @@ class Timers(Struct, gc=False):
         return True
 
     def native_pong(self, state: SessionState, now: float) -> None:
-        """A WebSocket pong; an unsolicited one is allowed there."""
+        """Takes a WebSocket pong, which may be unsolicited."""
         if state.native_pings or state.format.pongs_natively:
             self.pong(state, now)
 
@@ -122,10 +123,10 @@ class Timers(Struct, gc=False):
 
 
 def _options_now(state: SessionState, channel: str) -> ChannelOptions | None:
-    """The options of the channel's namespace, which a reload may have changed; None if it has no such hook any more."""
+    """The options of the channel's namespace, which a reload may have changed; None if the hook is gone."""
     try:
         options = state.policy.namespaces.rules(channel).options
-    except Rejected:  # it is gone, and so is the subscription soon
+    except Rejected:  # the namespace is gone, and soon so is the subscription
         return None
     return options if options.sub_refresh_hook else None
 

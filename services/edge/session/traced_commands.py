@@ -1,7 +1,7 @@
-"""Begins the spans of clients' commands: of as many as are sampled. Pure but for the tracer.
+"""Begins the spans of those commands of clients that are sampled. Pure, except for the tracer.
 
-The client protocol has one place for a trace context: the `headers` of a connect. Whether a command is traced is drawn
-here all the same, as strangers must not decide how much an edge traces.
+The client protocol has one place for a trace context: the `headers` of a connect. Even so, the edge decides at random
+whether a command is traced, as strangers must not decide how much it traces.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from services.edge.session.command_kinds import kind_of
 
 
 def begin_command(tracer: Tracer, client: str, command: Command) -> Span | None:
-    """The span of this command of the client of this id; None if it is not to be traced."""
+    """The span of a command; `client` is the id of its client. None if it is not traced."""
     if not tracer.samples():
         return None
     kind, request = kind_of(command), request_of(command)
