@@ -19,16 +19,16 @@ from services.edge.session.session import Session
 from services.edge.session.state import CONNECTED
 
 LAGS_EVERY_S: Final = 10.0
-"""A client that lags and catches up again and again has this one episode of each so many seconds told."""
+"""If a client lags and catches up again and again, one episode in this many seconds is recorded."""
 
 OFFSETS_WHILE_WAITING: Final = 20_000
-"""Facts that wait for NATS; beyond it closes have no offsets, which may take a few kilobytes each."""
+"""While more facts than this wait for NATS, closes are recorded without offsets, which may take kilobytes each."""
 
 _NEVER: Final = -math.inf
 
 
 class Account(Incoming):
-    """The receiving half of a connection, with what the session log is told of it. Opened at `now`."""
+    """The receiving half of a connection, with its facts for the session log. Opened at `now`."""
 
     __slots__ = ("_accepted_at", "_bytes_in", "_heard_at", "_lag_told_at", "_messages_in", "_offsets")
 
@@ -37,12 +37,12 @@ class Account(Incoming):
         self._accepted_at = self._heard_at = now
         self._messages_in = self._bytes_in = 0
         self._lag_told_at = _NEVER
-        self._offsets: dict[str, int] | None = None  # where it was in its channels when it left them
+        self._offsets: dict[str, int] | None = None  # how far the client was in its channels at the end
 
     # --- what is counted ---------------------------------------------------------------------------------------------
 
     def _count_in(self, messages: int, size: int, now: float) -> None:
-        """The client has sent so many commands, in `size` bytes."""
+        """Counts `messages` commands that the client has sent, in `size` bytes."""
         self._context.tally.messages_in += messages
         self._messages_in += messages
         self._bytes_in += size
@@ -54,7 +54,7 @@ class Account(Incoming):
         self.session.native_pong(now)
 
     def _keep_offsets(self, channels: Iterable[str]) -> None:
-        """The connection is over, and about to leave these channels: notes what it was sent of each."""
+        """Notes how far the client was sent each of these channels, which its ended connection is about to leave."""
         node, outlet = self._context.node, self._outlet
         if self._context.session_log.waiting > OFFSETS_WHILE_WAITING:
             return
@@ -69,7 +69,7 @@ class Account(Incoming):
                     break
         self._offsets = offsets
 
-    # --- what is told ------------------------------------------------------------------------------------------------
+    # --- what is recorded --------------------------------------------------------------------------------------------
 
     def _record(self, effect: Record) -> None:
         """Records a fact of the session."""
@@ -111,14 +111,14 @@ class Account(Incoming):
         self._context.refusal_facts.note(refused, lambda: details(state))
 
     def _tell_lag(self, slow: SlowConsumer, now: float) -> None:
-        """The client does not take what is sent to it."""
+        """Records that the client does not take what is sent to it."""
         if self.session.phase is CONNECTED and now - self._lag_told_at >= LAGS_EVERY_S:
             self._lag_told_at = slow.told_at = now
             lagged = Lagged(self._unix_ms(), self.session.state.id, self._outlet.buffered)
             self._context.session_log.record(lagged)
 
     def _tell_caught_up(self, now: float) -> None:
-        """It has taken everything."""
+        """Records that the client has taken everything, if it was recorded that it lags."""
         slow = self._outlet.slow
         if slow is not None and slow.told_at:
             caught_up = CaughtUp(self._unix_ms(), self.session.state.id, int((now - slow.told_at) * 1000))

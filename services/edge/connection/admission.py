@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 
 class Admission:
-    """Refuses clients while the edge starts; unready from the beginning of a drain; refuses clients during the drain.
+    """Refuses clients while the edge starts, and once a drain closes clients; is unready from the drain's beginning on.
 
-    Where memory is short it is unready above the soft limit while another edge has room, and refuses clients above the
-    hard one. (Edges that are loaded evenly come to their soft limits together: if none was ready, nobody would be
+    If memory is short, the edge is unready above the soft limit while another edge has room, and refuses clients above
+    the hard limit. (Edges that are loaded evenly reach their soft limits together: if none were ready, nobody would be
     served, with memory left.) `broker_available` returns whether the edge reaches the broker, `room_elsewhere` whether
     another edge is ready for clients and below its soft limit, `nats_problem` what the edge may not do on NATS.
     """
@@ -52,7 +52,7 @@ class Admission:
         self._closed = True
 
     def limit_memory(self, above_soft: bool, above_hard: bool) -> None:
-        """How memory stands to its limits from now on."""
+        """Sets whether memory is above its limits."""
         self._above_soft, self._above_hard = above_soft, above_hard
 
     def unready(self) -> str | None:
@@ -73,7 +73,7 @@ class Admission:
 
     @property
     def has_room(self) -> bool:
-        """Whether it is ready for new clients and below its limits of memory, as other edges are told."""
+        """Whether the edge is ready for new clients and below its memory limits, as it reports to other edges."""
         return not self._above_soft and self.unready() is None
 
     @property

@@ -1,4 +1,4 @@
-"""What metrics tell clients apart by: labels from bounded sets, whatever clients say of themselves."""
+"""The labels by which metrics tell clients apart: from bounded sets, whatever clients say about themselves."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ EXPECTED_CLIENTS: Final = (
     *((transport, "js") for transport in _TWO_WAY),
     *((transport, OTHER) for transport in (*_TWO_WAY, "uni_websocket", "uni_sse", "uni_http_stream")),
 )
-"""Transport and library of the clients that most edges have. Their series are there before the first one comes; those
-of each library on each transport would be four times as many, on every scrape."""
+"""Transport and library of the clients that most edges have. Their series exist before the first client comes; series
+of each library on each transport would be four times as many, in every scrape."""
 
 
 def library_of(name: str) -> str:

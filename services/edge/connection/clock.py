@@ -1,4 +1,4 @@
-"""The clocks of an edge: one for durations, and one for the times that others write down."""
+"""The clocks of an edge: one for durations, and one for times that are exchanged with others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Clock:
     """
 
     def now(self) -> float:
-        """The edge's own time: seconds since some moment, in even steps."""
+        """The edge's own time: seconds since some moment, at a steady rate."""
         return time.monotonic()
 
     def unix(self) -> float:

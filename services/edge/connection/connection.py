@@ -70,15 +70,15 @@ CLOSE_TIMEOUT_S: Final = 2.0
 """How long the peer may take to answer our close frame before the edge aborts the transport."""
 
 LOOK_AGAIN_S: Final = 30.0
-"""How late a connection may expire whose end a jump of the wall clock has brought nearer. Longer than between pings."""
+"""How late a connection may expire if a jump of the wall clock has moved its end nearer. Longer than between pings."""
 
 
 class Connection(Account):
     """The connection of one client. Made when the transport is open.
 
     `emulation_session` is the secret by which separate HTTP requests send commands of this client, "" on a WebSocket.
-    `native_pings`: the client asked for WebSocket pings in place of the protocol's own. `address` is what its address
-    counts as (`door.counted_as`), `arrival` the request with which it came.
+    `native_pings`: the client asked for WebSocket pings in place of the protocol's own. `address` is its address as
+    `door.counted_as` makes it, `arrival` the request with which it came.
     """
 
     __slots__ = ("wheel_tick",)
@@ -181,7 +181,7 @@ class Connection(Account):
         return self.session.closed
 
     def server_command(self, command: ServerCommand) -> None:
-        """Queues a command of a backend behind those that wait."""
+        """Queues a command of a backend behind the commands that wait."""
         self._apply(self.session.server_command(command, self._context.clock.now()))
 
     def end_subscription(self, channel: str, why: UnsubscribeCode) -> None:
@@ -193,7 +193,7 @@ class Connection(Account):
         self._apply(self.session.leave(close, self._context.clock.now(), by))
 
     def close(self, close: CloseCode, detail: str = "", by: str = BY_EDGE) -> None:
-        """Ends it with this code; `detail` is for the log, `by` who wants it. Only the first call counts."""
+        """Closes with this code; `detail` is for the log, `by` who wants it. Only the first call counts."""
         self._apply(self.session.close(close, self._context.clock.now(), detail, by))
 
     def cut(self, by: str = BY_EDGE) -> None:
@@ -382,7 +382,7 @@ class Connection(Account):
                         assert_never(unreachable)
         except Exception:
             log.exception("failed to go on with a client that has caught up", extra=self.session.state.about())
-            self.close(codes.INTERNAL_CLOSE)  # rather than a client that waits for ever; it reconnects
+            self.close(codes.INTERNAL_CLOSE)  # the client reconnects, instead of waiting for ever
 
     def _caught_up(self, held: list[Held]) -> None:
         outlet = self._outlet

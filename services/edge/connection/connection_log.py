@@ -1,4 +1,4 @@
-"""Logs each client that connects and that leaves, if the operator asks for it (`log.connections`)."""
+"""Logs each client that connects or disconnects, if the operator asks for it (`log.connections`)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from services.edge.session.state import SessionState
 log = logging.getLogger(__name__)
 
 STRANGERS: Final = 1000
-"""Clients without a user of which a line is written in `_PER_S` seconds. Those with a user have shown a token, and each
-of them is logged; how many can come at once `limits.connects` says."""
+"""How many lines about clients without a user are written in `_PER_S` seconds. Clients with a user have shown a token,
+and each is logged; `limits.connects` bounds how many can come at once."""
 _PER_S: Final = 10.0
 
 
@@ -30,7 +30,7 @@ class ConnectionLog:
         self._write(self._came, state, "a client connected", state.about())
 
     def disconnected(self, state: SessionState, closed: Closed, seconds: float) -> None:
-        """A client that had connected is gone, after so many seconds."""
+        """A client that had connected is gone, after `seconds`."""
         text = f"a client disconnected: {closed.reason}" if closed.reason else "a client disconnected"
         self._write(self._left, state, text, state.about(code=closed.code) | {"seconds": round(seconds, 3)})
 

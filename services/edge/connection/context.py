@@ -27,8 +27,8 @@ from services.edge.turn_queue import TurnQueue
 class EdgeContext:
     """The parts of an edge that a connection uses. Made once, in `app`.
 
-    In `turns`, clients go on with what they have sent; in `openings`, new ones come in. `connection_log` is there if
-    the operator asks for it.
+    `turns` gives turns of the event loop to clients with more input than one turn allows, `openings` to new clients.
+    `connection_log` is None unless the operator asks for it.
     """
 
     current: CurrentPolicy
@@ -51,5 +51,5 @@ class EdgeContext:
 
     @property
     def policy(self) -> Policy:
-        """By what is decided about clients now."""
+        """The policy by which decisions about clients are made now."""
         return self.current.policy

@@ -1,4 +1,4 @@
-"""Answers requests of other edges, and of this one: for the members here, and to command connections here."""
+"""Answers requests of other edges, and of this one: for the members here, and with commands for connections here."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ from services.edge.session.state import SessionState
 _decode_grant = JsonDecoder[Grant](Grant).decode
 
 SURELY_OLDER_S: Final = 30.0
-"""A connection that was let in so long ago is older than one that other edges are told of now, which takes less than
-half of that (`single_connection`). Of two that came within this time, the edges' clocks say which one is newer."""
+"""A connection that was let in longer ago than this is older than any that another edge announces now, as announcing
+takes less than half of it (`single_connection`). Of two within this time, the edges' clocks say which is newer."""
 
 
 class ControlHandler:
-    """Answers at once, but for the one question that takes long: a server command queues in its connection."""
+    """Answers at once, as server commands only queue in their connections; the one slow question is awaited."""
 
     def __init__(
         self, node: Node, registry: ConnectionRegistry, unix: Callable[[], float], tracer: Tracer | None = None
@@ -136,7 +136,7 @@ class ControlHandler:
         return Done(len(chosen))
 
     def _close(self, to: Selector, close: CloseCode, newest: tuple[int, str] | None = None) -> Done:
-        """Closes those that were let in before `newest`, in order of time and client id; None: all."""
+        """Closes those of the chosen connections that were let in before `newest`, by time and client id; None: all."""
         chosen = list(self._chosen(to))
         if newest is not None:
             before = int((self._unix() - SURELY_OLDER_S) * 1000)
@@ -158,5 +158,5 @@ class ControlHandler:
 
 
 def _is_before(state: SessionState, newest: tuple[int, str], surely: int) -> bool:
-    """Whether it came before `newest`; or before `surely` by this edge's clock, however far the other's is off."""
+    """Whether it came before `newest`; or before `surely` by this edge's clock, however wrong the other clock is."""
     return 0 < state.admitted_at < surely or (state.admitted_at > 0 and (state.admitted_at, state.id) < newest)

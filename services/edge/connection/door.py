@@ -1,6 +1,6 @@
-"""How many clients come in: limits for the edge and for each address, before any token is read. Pure.
+"""Limits how many clients come in, for the edge and for each address, before any token is read. Pure.
 
-An address is an IPv4 address, or a /64 of IPv6: a household or a machine is given that many.
+An address is an IPv4 address, or an IPv6 network /64: a household, or a machine, is given a whole one.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from services.edge.limit_settings import LimitsSection
 from services.edge.token_buckets import TokenBuckets
 
 RESERVED_DESCRIPTORS: Final = 256
-"""Of the process, for everything but clients: NATS, logs, health checks, calls, and clients that are refused."""
+"""File descriptors for everything but clients: NATS, logs, health checks, calls, and clients that are refused."""
 RETRY_FULL_S: Final = 5
-"""After how many seconds a client may try again where there are too many already."""
+"""After how many seconds a client may try again, if there are too many clients already."""
 ALWAYS_OF_ADDRESS: Final = 16
-"""Clients that one address may have on the smallest edge. On others it is at most half of the edge's own limit."""
+"""Clients that one address may have even on the smallest edge. On others, at most half of the edge's own limit."""
 CROWD: Final = 100
-"""Clients of one private address of which the operator is told: it may be a proxy that is not known as one."""
+"""If a private address has this many clients, the operator is told: it may be a proxy that is not configured as one."""
 _EDGE: Final = "edge"
 
 HTTP_STATUS: Final = {429: "429 Too Many Requests", 503: "503 Service Unavailable"}
@@ -38,7 +38,7 @@ class TurnedAway(NamedTuple):
 
 
 def counted_as(address: str) -> str:
-    """What a client's address counts as: itself, or its /64."""
+    """The address by which a client is counted: its own, or its network /64 if that is an IPv6 address."""
     if ":" not in address:
         return sys.intern(address)
     try:
@@ -49,11 +49,11 @@ def counted_as(address: str) -> str:
 
 
 class Door:
-    """Lets clients in or turns them away. `refused` counts those by the name of the limit.
+    """Lets clients in or turns them away. `refused` counts refused clients by the name of the limit.
 
     `descriptors` is how many the process may open. Addresses are given as `counted_as` makes them; "" is unknown, and
-    only the edge's limits are for it. Where the edge is full, `make_room` closes a client and returns whether it has.
-    `crowd` is told the first private address that has many clients.
+    only the edge's limits apply to it. If the edge is full, `make_room` closes a client, and returns whether it did.
+    `crowd` is called with the first private address that has many clients.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Door:
         self.limit(limits)
 
     def limit(self, limits: LimitsSection) -> None:
-        """Keeps to these limits from now on, with full buckets. Clients that are inside stay, however many they are."""
+        """Applies these limits from now on, with full buckets. Connected clients stay, however many they are."""
         self._most = limits.connections or max(1, self._descriptors - RESERVED_DESCRIPTORS)
         self._most_of_address = min(limits.address_connections, max(self._most // 2, ALWAYS_OF_ADDRESS))
         self._emulations = TokenBuckets(limits.address_emulations)
@@ -98,7 +98,7 @@ class Door:
         return turned_away
 
     def full(self, address: str) -> TurnedAway | None:
-        """Whether there are too many clients for one more of this address. None: there are not."""
+        """Why there is no room for one more client of this address. None: there is room."""
         if self._is_crowded(address):
             return self._turn_away(429, "address_connections", address, RETRY_FULL_S)
         if self._is_full():

@@ -105,7 +105,7 @@ class Executor:
         self._tally = tally
 
     async def execute(self, action: Action, subscriber: Subscriber, deadline: float) -> Outcome:
-        """Carries out `action` until `deadline` and returns its outcome. Raises nothing but CancelledError."""
+        """Carries out `action` by `deadline`, and returns its outcome. Raises nothing but CancelledError."""
         began = self._clock.now()
         working = None if action.trace is None else ACTIVE.set(action.trace)
         try:
@@ -119,7 +119,7 @@ class Executor:
         except (BrokerAway, TimeoutError) as error:
             if isinstance(error, TimeoutError):
                 self._count_cut_off(action, self._clock.now() - began)
-            log.debug("a command failed for a time: %s", error, extra=_about(action))
+            log.debug("a command failed, and may be repeated: %s", error, extra=_about(action))
             return Failed(codes.INTERNAL)
         except Exception:
             log.exception("a command failed", extra=_about(action))
@@ -150,7 +150,7 @@ class Executor:
                 assert_never(unreachable)
 
     def _count_cut_off(self, action: Action, after_s: float) -> None:
-        """Counts as failed what the deadline has ended."""
+        """Counts an action as failed that the deadline has ended."""
         if type(action) is Publish:
             self._tally.publish_failed("timeout")
         elif type(action) is CallBackend:

@@ -29,7 +29,7 @@ class HookCaller:
         self._tally = tally
 
     async def ask(self, action: AskHook, unix: float) -> HookResult:
-        """The backend's answer, or the settings' answer without one. Raises nothing but CancelledError."""
+        """The backend's answer; if there is none, that of the settings. Raises nothing but CancelledError."""
         try:
             backend = self._backends.named(action.backend)
             answer = await backend.ask(action.event, action.question, action.caller, action.timeout_s)

@@ -1,8 +1,8 @@
 """What one client sends, up to its session: when its socket is read, whose turn it is, and what waits for its connect.
 
-A socket delivers up to 256 KB at once, and that can be work for seconds. So a client has its turns like all others: a
-transport hands in what one turn allows, and holds the rest as a *backlog*; a session does the same with commands. While
-anything waits the socket is not read, so that what waits is bounded by one read, and TCP slows the client down.
+A socket delivers up to 256 KB at once, which can be work for seconds. So clients take turns: a transport hands in what
+one turn allows, and holds the rest as a *backlog*; a session does the same with commands. While anything waits, the
+socket is not read, so that what waits is bounded by one read, and TCP slows the client down.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from services.edge.session.state import CONNECTED, CONNECTING, NEW
 
 EARLY_MESSAGES: Final = 64
 """Messages of a client that wait, undecoded, while its connect is decided on. Their bytes are bounded by
-`client.message_size_limit`. SDKs send one message; it may hold the subscribes behind the connect."""
+`client.message_size_limit`. SDKs send one message, which may hold subscribes after the connect."""
 
 
 class Backlog(Protocol):
@@ -49,9 +49,9 @@ class Incoming(ABC):
         self._outlet = outlet
         self.session = session
         self._backlog: Backlog | None = None
-        self._early: list[bytes] | None = None  # messages behind the connect, while that is decided on
+        self._early: list[bytes] | None = None  # messages after the connect, while that is decided on
         self._connect_came_at = 0.0
-        self._may_return = True  # until it counts as one that came back, or a subscription has ended
+        self._may_return = True  # until a reconnect was counted, or a subscription has ended
 
     def labels(self) -> tuple[str, str]:
         """Transport and library, by which metrics tell clients apart (see `subscriber.Owner`)."""
@@ -126,9 +126,9 @@ class Incoming(ABC):
     def _may_take(self, message: bytes) -> bool:
         """Whether a message of a client that has not connected is to be handled now.
 
-        Of a stranger only the connect is decoded. What comes behind it waits as bytes, and is dropped if it is refused.
-        A lower limit for its size would lock clients out: SDKs send the connect with the positions of all channels, and
-        all subscribes in the same message.
+        Until a client is admitted, only its connect is decoded. What follows waits as bytes, and is dropped if the
+        connect is refused. A lower limit for its size would lock clients out: SDKs send the connect with the positions
+        of all channels, and all subscribes in the same message.
         """
         session = self.session
         if session.phase is not NEW:
@@ -190,7 +190,7 @@ class Incoming(ABC):
             self._count_return(request)
 
     def _count_return(self, request: AttachRequest) -> None:
-        """Counts a client that came back: on a new connection it asks for what came after a position that it has."""
+        """Counts a reconnect: on a new connection, a client asks for what came after a position that it has."""
         if self._may_return and request.recover is not None and request.recover.epoch:
             self._may_return = False
             self._context.tally.reconnects[self.labels()] += 1

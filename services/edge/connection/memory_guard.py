@@ -1,12 +1,12 @@
-"""How much memory an edge may use, and whom it lets go when it uses more. Pure: a sample in, a verdict out.
+"""How much memory an edge may use, and which clients it closes when it uses more. Pure: a sample in, a verdict out.
 
-Above the soft limit the edge is not ready for new clients while another has room, those that it has stay. Above the
-hard limit it also refuses new ones, and closes clients until it is below: the slowest first.
+Above the soft limit, the edge is not ready for new clients while another edge has room; its own clients stay. Above the
+hard limit, it also refuses new clients, and closes clients until it is below: slow ones first.
 
-What a closed client frees shows later: its socket may take two seconds to close, and a channel that only it had stays
-open for a while. So what was let go counts as free until memory has fallen by as much, for `SETTLE_S` at most. If it
-has hardly fallen then, what waits for clients is mostly shared (the subscribers of a channel share its frames), and
-counts for less. If that does not help either, it closes nobody else unless memory grows.
+The memory of a closed client becomes free later: its socket may take two seconds to close, and a channel that only this
+client used stays open for a while. So what was let go counts as free until memory has fallen by as much, for `SETTLE_S`
+at most. If memory has hardly fallen by then, what waits for clients is mostly shared (the subscribers of a channel
+share its frames), and counts for less. If that does not help either, no more clients are closed unless memory grows.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 SOFT_SHARE: Final = 0.70
 HARD_SHARE: Final = 0.85
-"""Of what the process may use; the rest is for what nobody counts, such as data in the kernel's buffers."""
+"""Shares of the memory that the process may use; the rest is for what is not counted, such as the kernel's buffers."""
 
 HYSTERESIS: Final = 0.05
-"""So far below a limit memory has to fall until the limit no longer applies."""
+"""How far memory has to fall below a limit, as a share of it, until the limit no longer applies."""
 
 SHED_PER_S: Final = 500
-"""Clients that are closed in a second, so that other edges are not flooded: half of what a drain closes."""
+"""The most clients that are closed in a second, so that other edges are not flooded: half the rate of a drain."""
 
 SETTLE_S: Final = 20.0
 """Longer than a channel stays open without users."""
 
 GROWTH: Final = 0.01
-"""Memory that is larger by this share than it was has grown."""
+"""Memory has grown if it is larger than before by more than this share."""
 HELPS: Final = 0.25
 """Closing clients helps if memory falls by at least this share of what they took."""
 LEAST_OWN: Final = 1 / 64
@@ -62,7 +62,7 @@ def limits(soft: int | None, hard: int | None, available: int) -> MemoryLimits:
 
 
 class Verdict(NamedTuple):
-    """Whether the edge is above its soft limit, and its hard one, and how many bytes it should let go now."""
+    """Whether the edge is above its soft and its hard limit, and how many bytes it should free by closing clients."""
 
     above_soft: bool
     above_hard: bool
@@ -78,7 +78,7 @@ class _LetGo:
 
 
 class MemoryGuard:
-    """Judges one sample after another. `own_share`: how much of what waits for a client is free when it is closed."""
+    """Judges one sample after another. `own_share`: the share of what waits for a client that closing it frees."""
 
     def __init__(self, limits: MemoryLimits) -> None:
         self.limits = limits
@@ -87,7 +87,7 @@ class MemoryGuard:
         self.above_hard = False
         self._let_go: deque[_LetGo] = deque()
         self._stuck_at = 0
-        self._low = 0  # the least in use since clients were let go whose memory may not be free yet
+        self._low = 0  # the least memory in use since clients were let go that may not have freed theirs
 
     @property
     def stuck(self) -> bool:
@@ -117,17 +117,17 @@ class MemoryGuard:
         return 0 < self.limits.soft < used or 0 < self.limits.hard < used
 
     def settles(self, now: float) -> bool:
-        """Whether what was let go is to show by now, at the next sample."""
+        """Whether the next sample should show by how much memory fell after clients were let go."""
         return bool(self._let_go) and now >= self._let_go[0].at + SETTLE_S
 
     def let_go(self, size: int, used: int, now: float) -> None:
-        """Clients who take `size` bytes are being closed, while `used` are in use."""
+        """Notes that clients with `size` bytes are being closed, while `used` bytes are in use."""
         if not self._let_go or used > self._low * (1 + GROWTH):
             self._low = used
         self._let_go.append(_LetGo(now, size, used, size))
 
     def _take_off_what_fell(self, used: int) -> None:
-        """A fall counts once, for those who were let go first, so that memory which only sways does not fall often."""
+        """Credits a fall of memory once, to the clients that were let go first: memory may go up and down by itself."""
         fallen = max(0, self._low - used)
         self._low -= fallen
         while self._let_go and fallen:
@@ -155,7 +155,7 @@ T = TypeVar("T")
 
 
 class Weighed(NamedTuple, Generic[T]):
-    """A client, whether it is slow, and how many bytes closing it frees, about."""
+    """A client, whether it is slow, and about how many bytes closing it frees."""
 
     client: T
     slow: bool
@@ -163,15 +163,15 @@ class Weighed(NamedTuple, Generic[T]):
 
 
 def order(weighed: Weighed[T]) -> tuple[bool, int]:
-    """The larger, the sooner it is closed."""
+    """The key by which clients are sorted: those with the largest are closed first."""
     return weighed.slow, weighed.size
 
 
 def whom_to_close(heaviest: Iterable[Weighed[T]], of_all: int, excess: int) -> list[Weighed[T]]:
-    """As few as free `excess` bytes, and at most `SHED_PER_S`: slow ones first, and of each kind the largest.
+    """The few clients that free `excess` bytes, at most `SHED_PER_S`: slow ones first, and of each kind the largest.
 
-    Where not even closing everybody would suffice (all clients together take `of_all`), it is not they who take the
-    memory: then only slow ones are closed.
+    If not even closing all clients would suffice (together they take `of_all`), it is not clients that take the memory:
+    then only slow ones are closed.
     """
     chosen: list[Weighed[T]] = []
     for weighed in sorted(heaviest, key=order, reverse=True):

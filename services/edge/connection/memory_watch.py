@@ -1,7 +1,7 @@
 """Keeps an edge within its memory: samples it once a second, and carries out what the guard decides.
 
-What counts is what closing clients can lower: the memory of this process, and what the kernel has for its connections.
-(A control group's own figure also has files that are cached, and other processes.)
+It counts what closing clients can lower: the memory of this process, and that of the kernel for its connections. (A
+control group's own figure also includes cached files, and other processes.)
 """
 
 from __future__ import annotations
@@ -23,21 +23,22 @@ log = logging.getLogger(__name__)
 SAMPLE_S: Final = 1.0
 GIVE_BACK_S: Final = 10.0
 GIVE_BACK_MAX_S: Final = 80.0
-"""So often, while memory is short, what is free is given back to the system; half as often after each time that hardly
-frees anything, until clients, channels and subscriptions have become fewer. It takes 35 ms in a heap of 1 GB, and 0.4
-ms for each MB."""
+"""While memory is short, free memory is given back to the system at this interval. The interval doubles, up to the
+maximum, each time that this hardly frees anything, until there are fewer clients, channels and subscriptions. It takes
+35 ms in a heap of 1 GB, and 0.4 ms for each MB."""
 LITTLE: Final = 0.01
-"""Of the memory in use: giving back less is hardly anything. Of clients, channels and subscriptions: fewer by more."""
+"""To give back less than this share of the memory in use is hardly anything; clients, channels and subscriptions are
+fewer if more than this share of them is gone."""
 COLLECT_S: Final = 60.0
-"""At most so often garbage is looked for: when memory comes above the soft limit, and once while it is above the hard
-one, before clients are closed. It takes 0.3 us for each object: 40 ms with 9,000 clients."""
+"""The least time between collections of garbage: when memory rises above the soft limit, and once while it is above the
+hard limit, before clients are closed. One takes 0.3 us for each object: 40 ms with 9,000 clients."""
 
 KERNEL_BYTES: Final = 5_300
 CONNECTION_BYTES: Final = 3_200 + KERNEL_BYTES
 SUBSCRIPTION_BYTES: Final = 400
 CHANNEL_BYTES: Final = 1_800
-"""Of an idle client, and of an open channel without its ring, as `perf memory` and `perf scale` measure it
-(docs/scaling.md)."""
+"""The memory of an idle client, of a subscription, and of an open channel without its ring, as `perf memory` and `perf
+scale` measure it (docs/scaling.md)."""
 
 _SLICE: Final = 500
 """Clients that are weighed without a pause: about 0.5 ms."""
@@ -48,7 +49,7 @@ Weight = Weighed[RegisteredConnection]
 
 class MemoryWatch:
     """The memory of one edge. `resident` returns the bytes of the process, `give_back` gives back what it has freed,
-    `collect` looks for garbage.
+    `collect` collects garbage.
     """
 
     def __init__(
@@ -82,14 +83,14 @@ class MemoryWatch:
         return self._resident() + KERNEL_BYTES * len(self._context.registry)
 
     async def run(self) -> None:
-        """Watches until cancelled; not while the edge drains, which lets everybody go."""
+        """Watches until cancelled, but not while the edge drains, which closes all clients."""
         while any(self.limits):
             await asyncio.sleep(SAMPLE_S)
             if not self._context.admission.draining:
                 await self.sample()
 
     async def sample(self) -> None:
-        """Looks once, and does what has to be done."""
+        """Takes one sample, and does what the guard decides."""
         now, used = self._context.clock.now(), self.used
         if self._guard.is_short(used):
             self._tidy(now, used)
@@ -103,14 +104,14 @@ class MemoryWatch:
         helpless = self._guard.stuck or (verdict.excess > 0 and not closed)
         if helpless and not self._helpless:
             log.error(
-                "the edge uses %d MB, more than edge.memory_hard_limit, and it is not clients who take it: no more are "
+                "the edge uses %d MB, more than edge.memory_hard_limit, and closing clients does not help: no more are "
                 "closed, new ones are refused",
                 used // 1_000_000,
             )
         self._helpless = verdict.above_hard and (self._helpless or helpless)
 
     def _tidy(self, now: float, used: int) -> None:
-        """Frees what it can without closing clients, and what those left who were closed; not all the time."""
+        """Frees what it can without closing clients, and what closed clients have left; not at every sample."""
         above_hard = used > self.limits.hard > 0
         due = not self._collected_above_hard if above_hard else not self._guard.above_soft
         collects = due and now >= self._collected_at + COLLECT_S
@@ -143,7 +144,7 @@ class MemoryWatch:
         return f"edge.memory_soft_limit is {soft}, edge.memory_hard_limit {hard}"
 
     async def _shed(self, excess: int, used: int, now: float) -> int:
-        """Closes clients; how many."""
+        """Closes clients, and returns how many."""
         heaviest, of_all = await self._weigh()
         chosen = whom_to_close(heaviest, of_all, excess)
         if not chosen:
@@ -163,7 +164,7 @@ class MemoryWatch:
         return closed
 
     async def _weigh(self) -> tuple[list[Weight], int]:
-        """The clients that are the first to go, at least as many as may be closed in a second; and the size of all."""
+        """The first clients to close, at least as many as may be closed in a second; and the size of all clients."""
         weights: list[Weight] = []
         of_all = 0
         of_subscription = self._bytes_of_subscription()
@@ -180,13 +181,13 @@ class MemoryWatch:
         return weights, of_all
 
     def _bytes_of_subscription(self) -> float:
-        """With its share of the channels, which close when nobody is subscribed to them."""
+        """The bytes of a subscription, with its share of the channels, which close when nobody is subscribed."""
         node = self._context.node
         channels = CHANNEL_BYTES * len(node.channels) + node.channels.rings.total_bytes
         return SUBSCRIPTION_BYTES + channels / max(1, node.subscriptions)
 
     def _close(self, weighed: Weight) -> bool:
-        """Whether it was still open."""
+        """Closes a client, and returns whether it was still open."""
         connection = weighed.client
         if connection.closed or connection.session.leaving:
             return False

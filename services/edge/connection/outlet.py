@@ -113,7 +113,7 @@ class Outlet:
         return slow.flows and not subscription.rules.has_history
 
     def _untaken(self, subscription: Subscription, count: int) -> Untaken:
-        """A slow client catches up from the log later, or loses the push, or is closed, as its namespace sets it."""
+        """A slow client catches up from the log later; without history, it loses the push or is closed."""
         slow = self.slow
         if self.closed or slow is None or subscription.rules.has_history or not slow.loses:
             return SKIPPED
@@ -134,12 +134,12 @@ class Outlet:
         return Untaken(codes.SLOW, "the client does not take joins and leaves")
 
     def left_out(self, count: int) -> None:
-        """Counts pushes that its encoding cannot carry. Those of a slow client are counted when it catches up."""
+        """Counts pushes that the client's encoding cannot carry; for a slow client, they count when it catches up."""
         if self.slow is None:
             self.count_left_out(count)
 
     def count_left_out(self, count: int) -> None:
-        """Counts publications that its encoding cannot carry."""
+        """Counts publications that the client's encoding cannot carry."""
         if not self.closed:
             self._tally.left_out += count
 
@@ -166,7 +166,7 @@ class Outlet:
         if rest is not None:
             try:
                 self._send(self.format.encode(rest))
-            except NotEncodable as error:  # a number that does not fit its field: no publication's fault
+            except NotEncodable as error:  # a number that does not fit its field, in no publication
                 return Untaken(codes.INAPPROPRIATE_PROTOCOL, str(error))
         return None
 
@@ -241,10 +241,10 @@ class Outlet:
         self._pending = None
 
     def part(self) -> None:
-        """The connection is gone, and asks for nothing any more.
+        """Drops the references to a connection that is gone.
 
-        They refer to each other, and some transports to the connection. Without this all would stay in memory until the
-        garbage collector looks at everything that the process has.
+        Outlet and connection refer to each other, and some transports to the connection. Without this, all of them
+        would stay in memory until a full run of the garbage collector.
         """
         self.slow = None
         self.transport = _GONE

@@ -1,9 +1,9 @@
-"""The facts about refused clients in the session log: samples at a bounded rate, and how many more there were of whom.
+"""The facts about refused clients in the session log: samples at a bounded rate, and counts of the others.
 
-Clients cause them, so they must not fill the log: of one kind (what was wanted, and the code) the first few of a time
-are written one by one. The others are summed up by whom they concern, one fact for each; beyond a bound, and those of
-strangers, by their kind alone. At the worst an edge writes 47 MB of them in an hour, whoever attacks it in whatever
-way; one kind of strangers is 1 MB.
+Any client can cause them, so they must not fill the log: of each kind (what was wanted, and the code), the first few in
+a period are written one by one. The others are summed up by whom they concern, in one fact each; refusals of strangers,
+and those beyond a bound, by their kind alone. At worst an edge writes 47 MB of these facts in an hour, however it is
+attacked; one kind of refusals of strangers takes 1 MB.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from msgspec.structs import replace
 from proto.events import Refused, SessionEvent, encode_fact
 
 PER_S: Final = 10.0
-"""The time for which the limits below hold, and after which those that were only counted are written."""
+"""The period for which the limits below hold, and after which the sums are written."""
 
 OF_A_KIND: Final = 10
 """Refusals of one kind that are written one by one."""
 
 SAMPLED_BYTES: Final = 32 * 1024
-"""Bytes of all that are written one by one."""
+"""Bytes of all refusals that are written one by one."""
 
 SUMMED_BYTES: Final = 32 * 1024
-"""Bytes of all sums that say whom they concern. Anonymous clients get half of it: whoever makes many connections does
-not hide the users."""
+"""Bytes of all sums that say whom they concern. Those of anonymous clients get at most half of it, so that an attacker
+with many connections does not hide the users."""
 
 MAX_KINDS: Final = 64
 """Kinds that are told apart. There are about fifty, and backends may add codes of their own."""
 
 OTHERS: Final = ("other", 0)
-"""Action and code of those beyond `MAX_KINDS`."""
+"""Action and code of refusals beyond `MAX_KINDS`."""
 
 _CONNECT: Final = "connect"
 _NOBODY: Final = ("", "")
@@ -40,13 +40,13 @@ _NOBODY: Final = ("", "")
 _REASON_LENGTH: Final = 128
 _CHANNEL_LENGTH: Final = 320
 _USER_LENGTH: Final = 512
-"""Of a channel, which a refused client may make as long as a message, and of a user, as the sessions service stores it
-whole. A longer one is left out: what is left of it may be the name of another, and an erasure would not find it."""
+"""The longest channel, which a refused client may make as long as a message, and the longest user that the sessions
+service stores whole. A longer one is left out: cut off, it might name another, and an erasure would not find it."""
 
 
 class _Sum:
-    """Refusals that are only counted, told by one fact with what they have in common. `first` tells whom they concern;
-    what it says of one connection is left out if they are of several."""
+    """Refusals that are only counted, written as one fact with what they have in common. `first` says whom they
+    concern; what it says about a connection is left out if they are of several connections."""
 
     __slots__ = ("at", "channel", "count", "first", "of_one", "reason")
 
@@ -58,7 +58,7 @@ class _Sum:
         self.of_one = True
 
     def add(self, refused: Refused, at: int) -> None:
-        """Counts this one, which was at `at`."""
+        """Counts a refusal that happened at `at`."""
         self.count += 1
         self.at = at
         if self.reason != refused.reason[:_REASON_LENGTH]:
@@ -70,15 +70,15 @@ class _Sum:
 
     @property
     def fact(self) -> Refused:
-        """All of them, at the time of the last."""
+        """The fact for all of them, with the time of the last."""
         first = self.first
         told = first if self.of_one else Refused(0, first.action, first.code, user=first.user)
         return replace(told, at=self.at, reason=self.reason, channel=self.channel, count=self.count)
 
 
 class _Kind:
-    """The refusals of one kind since `began`: how many were written, and the sums of the others, by user or else
-    connection."""
+    """The refusals of one kind since `began`: how many were written one by one, and the sums of the others by user or,
+    without one, by connection."""
 
     __slots__ = ("began", "name", "sums", "written")
 
@@ -103,8 +103,8 @@ class RefusalFacts:
         self._sampled = self._summed = 0  # bytes since then
 
     def note(self, refused: Refused, details: Callable[[], Mapping[str, str]] = dict) -> None:
-        """Writes this refusal, or counts it as one of a later fact. Its time is set here, and what clients can make
-        long is bounded. `details` returns how the client came, and is called for a small part of them."""
+        """Writes this refusal, or counts it for a later fact. Sets its time, and bounds the fields that clients can
+        make long. `details` returns how the client connected, and is called for only a small part of the refusals."""
         now, name = self._now(), (refused.action, refused.code)
         if now - self._began >= PER_S:
             self._began, self._sampled, self._summed = now, 0, 0
@@ -128,19 +128,19 @@ class RefusalFacts:
             self._sum(kind, refused, details).add(refused, self._at())
 
     def sweep(self) -> None:
-        """Writes how many more there were, where the time is over. Called every few seconds at least."""
+        """Writes the sums of the kinds whose period is over. Called every few seconds at least."""
         now = self._now()
         for name, kind in [each for each in self._kinds.items() if now - each[1].began >= PER_S]:
             del self._kinds[name]
             self._write_sums(kind)
 
     def flush(self) -> None:
-        """Writes how many more there were up to now: the edge is being stopped."""
+        """Writes all sums up to now, as the edge is being stopped."""
         for kind in self._kinds.values():
             self._write_sums(kind)
 
     def _sum(self, kind: _Kind, refused: Refused, details: Callable[[], Mapping[str, str]]) -> _Sum:
-        """The sum to which this refusal adds: that of its user, or of its connection, or else of nobody."""
+        """The sum that counts this refusal: that of its user, or of its connection, or else that of nobody."""
         whom = _NOBODY if kind.name == OTHERS else _concerned(refused)
         found = kind.sums.get(whom)
         if found is not None:
@@ -167,8 +167,8 @@ class RefusalFacts:
 
 
 def _concerned(refused: Refused) -> tuple[str, str]:
-    """Whom a refusal concerns: a user, or the connection of an anonymous client. A stranger who may not connect is
-    nobody, and comes with another connection each time; so is a user whose name is too long."""
+    """Whom a refusal concerns: a user, or the connection of an anonymous client. A stranger who may not connect counts
+    as nobody, as each attempt has another connection; so does a user whose name is too long."""
     if refused.user:
         return refused.user, ""
     return ("", refused.connection) if refused.action != _CONNECT else _NOBODY

@@ -22,7 +22,7 @@ ALL_USERS: Final = 300
 """Lines about users in 10 s: about 25 MB an hour at the most, however many of them are refused."""
 
 MAX_USERS: Final = 2000
-"""Users, each with a kind, of whom the lines are counted; then the one that was first refused begins anew."""
+"""Pairs of user and kind whose lines are counted. If there are more, the count of the oldest pair is dropped."""
 
 _OTHERS: Final = "others"
 _SHOWN_LENGTH: Final = 100
@@ -35,15 +35,16 @@ def shown(text: str) -> str:
 
 
 def shown_origin(origin: str | None) -> str:
-    """The end of a refusal's line, with the page's origin. Nothing for a client that is no browser."""
+    """The end of a refusal's line, with the page's origin; empty for a client that is not a browser."""
     return f"; the page's origin is {shown(origin)}" if origin is not None else ""
 
 
 class RefusalLog:
     """Logs refusals at a bounded rate. `now` is any clock, in seconds.
 
-    Users have shown a token. Each has a rate of his own for each kind, so that nobody else's refusals hide his, and a
-    line counts those of the same user that were left out. Clients without a user share one rate for each kind.
+    Users have shown a token. Each user has a rate of their own for each kind, so that refusals of others do not hide
+    theirs; a line counts the lines about the same user that were left out. Clients without a user share one rate for
+    each kind.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
@@ -55,10 +56,10 @@ class RefusalLog:
     def write(
         self, what: str, why: str, fields: Mapping[str, object], trace: Span | None = None, kind: str = ""
     ) -> None:
-        """Logs a refusal. `what` is one of a few texts, its kind unless `kind` is; `why` has no token and no payload.
+        """Logs a refusal. `what` is one of a few texts, and the kind without `kind`; `why` has no token and no payload.
 
-        `fields` say whom and what it concerns (`log_fields.about`). It gets the ids of `trace` as well, or those of the
-        active span.
+        `fields` say whom and what the refusal concerns (`log_fields.about`). The line also gets the ids of `trace`, or
+        else those of the active span.
         """
         user = str(fields.get("user") or "")
         if user:
@@ -70,7 +71,7 @@ class RefusalLog:
                 log.info("%s: %s%s", what, why, more, extra=fields)
 
     def _more_of_user(self, kind: str, user: str) -> str | None:
-        """What the line says of those that were left out; None if it is left out itself."""
+        """What the line says about lines that were left out; None if it is left out itself."""
         throttle = self._of_users.get((kind, user))
         if throttle is None:
             if len(self._of_users) >= MAX_USERS:

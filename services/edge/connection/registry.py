@@ -14,7 +14,7 @@ from services.edge.session.session import Session
 from services.edge.session.state import REFUSED
 
 _LOOKED_AT: Final = 64
-"""Of those that are not admitted, for one that can make room. A connect of the others is being decided on."""
+"""How many unadmitted connections are searched for one that can make room: some connects are being decided on."""
 
 
 class Lag(NamedTuple):
@@ -41,7 +41,7 @@ class RegisteredConnection(Protocol):
         """Handles a frame of commands."""
 
     def server_command(self, command: ServerCommand) -> None:
-        """Queues a command of a backend behind those that wait."""
+        """Queues a command of a backend behind the commands that wait."""
 
     def leave(self, close: CloseCode, by: str = BY_EDGE) -> None:
         """Closes once the command in progress is answered. `by` is who wants it (`proto.events`)."""
@@ -96,11 +96,11 @@ class ConnectionRegistry:
         return False
 
     def stall(self, connection: RegisteredConnection) -> None:
-        """Its socket is full."""
+        """Notes that the connection's socket is full."""
         self.stalled.add(connection)
 
     def flow(self, connection: RegisteredConnection) -> None:
-        """Its socket has room again."""
+        """Notes that the connection's socket has room again."""
         self.stalled.discard(connection)
 
     # --- users -------------------------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ class ConnectionRegistry:
         return len(self._streams)
 
     def add_stream(self, emulation_session: str, connection: RegisteredConnection) -> None:
-        """Requests with this secret send commands of the connection from now on."""
+        """Lets HTTP requests with this secret send commands of the connection from now on."""
         self._streams[emulation_session] = connection
 
     def remove_stream(self, emulation_session: str) -> None:

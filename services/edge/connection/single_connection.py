@@ -14,7 +14,7 @@ from services.edge.cluster.peers import Peers, PeersAway
 from services.edge.connection.refusal_log import RefusalLog
 
 MOST: Final = 4096
-"""Newest connections of which other edges are told at once."""
+"""The most connections that are announced to other edges at the same time."""
 TRIES: Final = 5
 RETRY_S: Final = 1.0
 
@@ -28,7 +28,7 @@ class Newest(NamedTuple):
 
 
 class SingleConnection:
-    """Tells all edges of newest connections. What cannot be told goes to the refusal log: others stay open then."""
+    """Announces newest connections to all edges. If that fails, the refusal log says so: older ones may stay open."""
 
     def __init__(
         self,
@@ -42,9 +42,9 @@ class SingleConnection:
         self._tasks = Tasks()
 
     def close_others(self, newest: Newest) -> None:
-        """Closes those of the user that were let in before. Two that come at once agree on which of them is newer."""
+        """Closes the user's connections that were let in before. Of two that come at once, edges agree on the newer."""
         if len(self._tasks) >= MOST:
-            self._give_up(newest, f"{MOST} other users wait for the same")
+            self._give_up(newest, f"{MOST} other connections wait to be announced to the edges")
         else:
             self._tasks.start(self._close_others(newest))
 
@@ -67,5 +67,5 @@ class SingleConnection:
         self._refusals.write("other connections of a user may be left open", why, fields)
 
     async def stop(self) -> None:
-        """Tells no more."""
+        """Stops announcing."""
         await self._tasks.stop()

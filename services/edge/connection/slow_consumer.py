@@ -42,11 +42,11 @@ class Sink(Subscriber, Protocol):
         """Writes framed messages."""
 
     def count_left_out(self, count: int) -> None:
-        """Counts publications that its encoding cannot carry."""
+        """Counts publications that the client's encoding cannot carry."""
 
 
 class Held(NamedTuple):
-    """A frame of joins and leaves of a channel that waits for a slow client, and how many they are."""
+    """A frame of joins and leaves of a channel that waits for a slow client, and the number of them."""
 
     channel: str
     framed: bytes
@@ -101,7 +101,7 @@ class SlowConsumer:
         self._flowing.set()
         self._buffered = 0
         self.loses = not connecting
-        self.told_at = 0.0  # since when it lags, if the session log was told
+        self.told_at = 0.0  # since when it lags, if the session log has that
         self.give_up_at = float("inf")
 
     @property
@@ -120,7 +120,7 @@ class SlowConsumer:
         return self._connecting and not self._stalled
 
     def labels(self) -> tuple[str, str]:
-        """Transport and library of the client, which is there while it is slow."""
+        """Transport and library of the client."""
         if self._labels is None:
             self._labels = self._sink.owner.labels()
         return self._labels
@@ -146,7 +146,7 @@ class SlowConsumer:
         self.give_up_at = float("inf")
 
     def await_connect_reply(self) -> None:
-        """Catching up does not begin before `owe`: until then nothing is pushed to the client."""
+        """Delays catching up until `owe`: before that, nothing is pushed to the client."""
         self._connecting = True
 
     def owe(self, positions: Mapping[str, StreamPosition]) -> None:
