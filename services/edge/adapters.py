@@ -22,7 +22,7 @@ from services.edge.session_log import SessionLog
 
 
 class ApiCalls(Protocol):
-    """Serves the server API by another way than HTTP."""
+    """Serves the server API in another way than over HTTP."""
 
     def start(self) -> None:
         """Takes calls from now on."""
@@ -38,7 +38,7 @@ class Adapters(ABC):
     """Call `start`, `run`, `stop` and `close` once each, in this order. `watch` runs as a task from the beginning.
 
     `in_flight` counts publishes that wait for the broker; `pulse` sends the edge's heartbeats.
-    `nats` is the connection to NATS and `broker_clock` its clock, as metrics report them; None for an edge without.
+    `nats` is the connection to NATS and `broker_clock` its clock, as metrics report them; None without NATS.
     `link` is the same connection, for backends that have a table.
     """
 
@@ -55,7 +55,7 @@ class Adapters(ABC):
     broker_clock: BrokerClock | None
 
     def nats_problem(self) -> str | None:
-        """What keeps the edge from its work on NATS though NATS is there, for its operator; None if nothing does."""
+        """Why the edge cannot work although it reaches NATS, as its operator reads it; None if it can."""
         return None
 
     @abstractmethod
@@ -64,7 +64,7 @@ class Adapters(ABC):
 
     @abstractmethod
     async def adopt(self, classes: dict[str, ChannelOptions]) -> None:
-        """These are the namespaces with history from now on. `BrokerAway`, `BrokerRefused`: nothing has changed."""
+        """Makes these the namespaces with history. After `BrokerAway` or `BrokerRefused`, nothing has changed."""
 
     @abstractmethod
     async def watch(self) -> None:
@@ -84,4 +84,4 @@ class Adapters(ABC):
 
     @abstractmethod
     def api_calls(self, methods: ApiMethods) -> ApiCalls:
-        """Serves the server API by the way that this broker has for it."""
+        """Serves the server API in the way that this broker has for it."""

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 _START_RETRY_S: Final = 0.5
 _FORBIDDEN_RETRY_S: Final = 5.0
-"""Of what NATS does not permit, ever less often: NATS refuses at once, and logs each refusal."""
+"""The longest pause between attempts at what NATS does not permit: it refuses at once, and logs each refusal."""
 
 
 class NatsAdapters(Adapters):
@@ -101,7 +101,7 @@ class NatsAdapters(Adapters):
                 await asyncio.sleep(wait_s)
 
     async def _ensure_session_log(self) -> None:
-        """If its stream does not answer, the edge is ready without: session events wait for it."""
+        """If its stream does not answer, the edge is ready without it, and session events wait."""
         try:
             await self._session_log.start()
         except NatsAway as error:
@@ -111,7 +111,7 @@ class NatsAdapters(Adapters):
         if not self._link.is_connected:
             raise BrokerAway("NATS is unavailable")
         if not self._broker.available:
-            raise BrokerAway("those from before are not ready yet; try again when the edge is")
+            raise BrokerAway("the present ones are not ready yet; try again when the edge is")
         try:
             gone = await self._broker.classes.adopt(classes)
         except NobodyAnswers:

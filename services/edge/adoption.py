@@ -1,7 +1,7 @@
-"""What a reload changes in an edge that runs: the only place that puts new settings into force.
+"""What a reload changes in a running edge: the only place that puts new settings into force.
 
-What needs NATS comes first, and may be refused. The rest is one step of the event loop, which cannot fail: no command
-is decided by a part of the new settings. Then the subscriptions end that the new namespaces do not fit.
+Changes that need NATS come first, and may be refused. The rest is one step of the event loop, which cannot fail: no
+command is decided by only a part of the new settings. Then subscriptions end that do not fit the new namespaces.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ RELOADABLE: Final = frozenset(
 
 
 def verifier_of(settings: EdgeSettings, keys: KeySets) -> TokenVerifier:
-    """The verifier of tokens by these settings, which share `keys`."""
+    """The verifier of tokens for these settings. `keys` are shared with the verifiers of earlier settings."""
     client = settings.client
     insecure, leeway_s, subscription = client.insecure, client.token_nbf_leeway, subscription_tokens(client)
     own = None if subscription is None else TokenVerifier(keys.subscription, subscription, insecure, leeway_s)
@@ -107,7 +107,7 @@ class Adoption:
         self._tasks = Tasks()
 
     async def adopt(self, settings: EdgeSettings) -> None:
-        """These are the settings from now on. Raises `ReloadRefused`, and then nothing has changed."""
+        """Puts the settings into force. Raises `ReloadRefused`, in which case nothing has changed."""
         before, policy = self._settings, self._current.policy
         keys, namespaces = keys_of(connection_tokens(settings.client)), Namespaces(settings.channel)
         subscription_keys = keys_of(subscription_tokens(settings.client))
@@ -147,7 +147,7 @@ class Adoption:
         self._tasks.start(self._retire())
 
     async def _retire(self) -> None:
-        """Ends the subscriptions that the namespaces do not fit, and those that were being made meanwhile."""
+        """Ends subscriptions that do not fit the namespaces, and later those that were being made meanwhile."""
         for wait_s in (0.0, COMMAND_DEADLINE_S):
             await asyncio.sleep(wait_s)
             ended = await self._node.sync.retire(self._current.policy.namespaces.named)
@@ -157,5 +157,5 @@ class Adoption:
                 )
 
     async def stop(self) -> None:
-        """Ends nothing more."""
+        """Stops ending subscriptions."""
         await self._tasks.stop()

@@ -90,7 +90,7 @@ log = logging.getLogger(__name__)
 AUDIT_INTERVAL_S: Final = 10.0
 """How long the loss of a channel's last live message can stay unnoticed."""
 _CONNECT_IN_ADDRESS: Final = ("sse", "uni_sse", "uni_websocket")
-"""Transports whose clients may have their connect, and so the positions in all their channels, in the address."""
+"""Transports whose clients may put their connect, with the positions in all their channels, into the address."""
 
 
 class Edge:
@@ -210,12 +210,12 @@ class Edge:
         self._api_calls = adapters.api_calls(methods)
 
     def turned_away(self, cause: str) -> None:
-        """A connection was refused before its request was read."""
+        """Records that a connection was refused before its request was read."""
         self.context.tally.refused_upgrade(cause)
         note_refused(self.context, 503 if cause == "no_room" else 400, cause)
 
     def pipelined(self, path: str) -> None:
-        """A connection was refused for too many requests at once, the last one to this path."""
+        """Records that a connection was refused for too many requests at once, the last one to this path."""
         self._api.pipelined(path)
 
     def application(self) -> Starlette:
@@ -292,7 +292,7 @@ class Edge:
             )
 
     async def shut_down(self) -> None:
-        """Drains. Takes no calls of the server API over NATS from the start; returns with all clients closed."""
+        """Drains. Takes no calls of the server API over NATS from the start; returns once all clients are closed."""
         await asyncio.gather(self._api_calls.leave(self.settings.edge.drain_timeout), self.drain.run())
 
     async def _turn_wheel(self) -> None:
@@ -338,7 +338,7 @@ async def _expect_upgrade(request: Request) -> Response:
 
 
 def max_head_bytes(client: ClientSection) -> int:
-    """The size of a request head: what fits a message also fits an address, where escapes make it longer by a half."""
+    """The largest request head: what fits into a message fits into an address, too, where escapes make it longer."""
     in_address = any(transport in client.transports for transport in _CONNECT_IN_ADDRESS)
     return MAX_HEAD_BYTES + (client.message_size_limit * 3 // 2 if in_address else 0)
 

@@ -14,11 +14,11 @@ MAX_TEXT_LENGTH: Final = 256
 
 
 class Kept(NamedTuple):
-    """What is kept of clients' requests. Where no setting asks for anything, that is nothing.
+    """What is kept of clients' requests: nothing, unless a setting asks for it.
 
-    `request`: address, origin and user agent, until the client is connected (`Arrival.settle`). `headers`: further
-    ones, in lower case, for backends, as long as it is. `of_proxies` are those of them that count from trusted proxies
-    only.
+    `request`: address, origin and user agent, until the client is connected (`Arrival.settle`). `headers`: the names,
+    in lower case, of headers that are kept for backends while it is connected. `of_proxies`: those of them that are
+    kept only if a trusted proxy wrote them.
     """
 
     request: bool = False
@@ -32,10 +32,10 @@ NOTHING_KEPT: Final = Kept()
 class Arrival(Struct, frozen=True, gc=False):
     """A client's request: an upgrade to a WebSocket, or the one that opened its HTTP stream.
 
-    `address` is the client's own, told by trusted proxies if there are any. `origin` is the page, `user_agent` the
-    browser or library; each is "" if it is not known or not `Kept`. `headers` are further ones, by their names in lower
-    case. Their values are text in Latin-1, one character for a byte. The request head bounds them (16 KiB). `user` is
-    who it is according to an authenticating proxy, "" without one.
+    `address` is the client's own, as trusted proxies report it if there are any. `origin` is the page, `user_agent` the
+    browser or library; each is "" if it is not known or not `Kept`. `headers` are further headers, by their names in
+    lower case. Their values are text in Latin-1, one character for a byte. The limit of a request head (16 KiB) bounds
+    them. `user` is the user according to an authenticating proxy, "" without one.
     """
 
     address: str = ""
@@ -45,8 +45,8 @@ class Arrival(Struct, frozen=True, gc=False):
     user: str = ""
 
     def settle(self, told: Collection[str] = ()) -> None:
-        """The client is connected: of its request, only the headers are still needed, and what facts about it tell
-        (`told`). The others are "" from now on."""
+        """Forgets what is no longer needed once the client is connected: everything except the headers and `told`, the
+        names of the details that facts about the client contain."""
         if self is not UNKNOWN:
             for name in ("address", "origin", "user_agent", "user"):
                 if name not in told:
@@ -54,7 +54,7 @@ class Arrival(Struct, frozen=True, gc=False):
 
 
 UNKNOWN: Final = Arrival()
-"""Of a client that came without a request."""
+"""The arrival of a client without a request."""
 
 NO_HEADERS: Final[dict[str, str]] = {}
 

@@ -55,7 +55,7 @@ _OWN_HEADERS: Final = frozenset(
         "upgrade",
     }
 )
-"""What the edge says of its own request, and nobody else may."""
+"""Headers that the edge sets on its own requests, and that nobody else may set."""
 
 PROXY_HEADERS: Final = frozenset(
     {
@@ -70,8 +70,8 @@ PROXY_HEADERS: Final = frozenset(
         "x-real-ip",
     }
 )
-"""Headers by which proxies tell whose request it is. Those of a client itself say what it likes, so they are dropped:
-backends believe them."""
+"""Headers by which proxies say whose request it is. Backends believe them, and a client can write anything into them,
+so they are dropped unless a trusted proxy wrote them."""
 
 _NAME: Final = '2 to 64 letters, digits, "-", "_" and "."'
 Name = Annotated[str, Meta(pattern=r"^[-a-zA-Z0-9_.]{2,64}\Z", extra={FORM: _NAME})]
@@ -81,7 +81,7 @@ class ToError(Section, frozen=True):
     """The error that a client gets for a status."""
 
     code: Annotated[int, Meta(ge=100, le=1999)]
-    """From 400 on for your own; 100 to 399 are the protocol's."""
+    """From 400 on for errors of your own; 100 to 399 are the protocol's."""
     message: Annotated[str, Meta(max_length=256)] = "error"
     """The message that the client gets."""
     temporary: bool = False
@@ -89,10 +89,10 @@ class ToError(Section, frozen=True):
 
 
 class StatusToCode(Section, frozen=True):
-    """What a status of HTTP means for the client, in place of error 100."""
+    """What an HTTP status means for the client, instead of error 100."""
 
     status_code: Annotated[int, Meta(ge=201, le=599)]
-    """The status that the backend answers."""
+    """The status of the backend's answer."""
     to_error: ToError | None = None
     """The client's command fails with this error."""
     to_disconnect: ToDisconnect | None = None
@@ -107,20 +107,20 @@ class BackendSettings(Section, frozen=True, kw_only=True):
     """One backend: where it is asked, what it is told, and how long it may take."""
 
     name: Name
-    """By which settings, metrics and the log name it; not "nats"."""
+    """The backend's name in settings, metrics and the log; not "nats"."""
     url: str
-    """Where it is asked, such as "https://app.example.com/realtime/{event}": `{event}` is connect, refresh, subscribe,
-    publish, sub_refresh or rpc. Without `{event}`, everything is asked at this one address. "nats://": on the edge's
-    own NATS; "nats://host:port" or "tls://host:port": on another one."""
+    """The backend's address, such as "https://app.example.com/realtime/{event}": `{event}` is connect, refresh,
+    subscribe, publish, sub_refresh or rpc. Without `{event}`, all questions go to this one address. "nats://": the
+    edge's own NATS; "nats://host:port" or "tls://host:port": another one."""
     timeout: Duration = Duration(0)
-    """How long it may take for an answer, below 4.5 s. 0: as `hook_timeout` and `client.rpc_timeout` say, which hold
-    anyway."""
+    """How long the backend may take to answer, below 4.5 s. 0: as `hook_timeout` and `client.rpc_timeout` say, which
+    hold in any case."""
     http_headers: list[str] = []  # noqa: RUF012 - msgspec copies mutable defaults
-    """Headers of a client's own request (its upgrade) that the backend gets, such as "Cookie". Those by which proxies
-    say whose request it is, such as "X-Real-IP", it gets from `edge.trusted_proxies` only."""
+    """Headers of a client's own request (its upgrade) that the backend gets, such as "Cookie". Headers by which proxies
+    say whose request it is, such as "X-Real-IP", are passed on only if one of `edge.trusted_proxies` wrote them."""
     emulated_headers: list[str] = []  # noqa: RUF012
-    """Those that the client may send in its connect command instead: an SDK's `headers`. Anybody can write anything
-    there. A header of the request wins."""
+    """Headers that the client may send in its connect command instead: an SDK's `headers`. Any client can write
+    anything into them. A header of the request takes precedence."""
     static_headers: dict[str, str] = {}  # noqa: RUF012
     """Headers that the backend gets with each question, such as a key of its own."""
     include_connection_meta: bool = False
@@ -130,13 +130,13 @@ class BackendSettings(Section, frozen=True, kw_only=True):
     binary_encoding: bool = False
     """Whether payloads of questions are always in base64, as `b64data`."""
     status_to_code_transforms: list[StatusToCode] = []  # noqa: RUF012
-    """What a client gets for a status other than 200, which is error 100 otherwise."""
+    """What a client gets for a status other than 200; by default, error 100."""
     secret: Secret = ""
-    """With it, questions have the header `Fairlead-Signature`. At least 16 characters. Empty: they have none."""
+    """Signs questions, in the header `Fairlead-Signature`. At least 16 characters. Empty: they are not signed."""
     ca_file: str = ""
     """The path of the certificates (PEM) that vouch for the backend's own; empty for those of the system."""
     cert_file: str = ""
-    """The path of the certificate (PEM) that the edge shows the backend, with `key_file`."""
+    """The path of the certificate (PEM) that the edge presents to the backend, with `key_file`."""
     key_file: str = ""
     """The path of the private key (PEM, not encrypted) of `cert_file`."""
     user: str = ""
@@ -150,12 +150,13 @@ class BackendSettings(Section, frozen=True, kw_only=True):
     credentials_file: str = ""
     """Or the path of a `.creds` file with a user's JWT and seed."""
     max_in_flight: Count = 256
-    """Questions that the backend is asked at once, each on a connection of its own, which is used again. Further ones
-    wait for their turn within their time."""
+    """Questions that the backend is asked at once, each on a connection of its own, which is reused. Further questions
+    wait for their turn, within their time."""
     breaker_failures: Annotated[int, Meta(ge=0)] = 20
-    """After so many questions in a row without an answer it is not asked for `breaker_pause`. 0: always asked."""
+    """After this many questions in a row without an answer, the backend is not asked for `breaker_pause`. 0: always
+    asked."""
     breaker_pause: Duration = Duration(2)
-    """How long it is not asked. Then one question tries whether it is back."""
+    """How long the backend is not asked. Then one question tests whether it answers again."""
 
     def __post_init__(self) -> None:
         if self.name == NATS:
@@ -247,18 +248,18 @@ class RPCNamespace(Section, frozen=True, kw_only=True):
     """The backend of some RPCs."""
 
     name: Name
-    """What the methods begin with, before their first ":"; or the whole name of one method."""
+    """What the names of the methods begin with, before their first ":"; or the whole name of one method."""
     backend: str = NATS
-    """Which one answers them: the name of one of `backends`, or "nats"."""
+    """The backend that answers them: the name of one of `backends`, or "nats"."""
 
 
 class RPCSection(Section, frozen=True):
     """RPCs: which backend answers them."""
 
     backend: str = NATS
-    """Which one answers all others: the name of one of `backends`, or "nats" for whoever subscribes to `rpc.>`."""
+    """The backend of all other RPCs: the name of one of `backends`, or "nats" for whoever subscribes to `rpc.>`."""
     namespaces: list[RPCNamespace] = []  # noqa: RUF012
-    """The backends of some of them."""
+    """The backends of some RPCs."""
 
     def __post_init__(self) -> None:
         names = [namespace.name for namespace in self.namespaces]

@@ -1,4 +1,4 @@
-"""What an operator is warned of at the start: settings that are allowed, and rarely meant. Pure."""
+"""What an operator is warned of at the start: settings that are allowed, but rarely intended. Pure."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def _of_origins(client: ClientSection) -> Iterator[str]:
 
 
 def _of_proxy_headers(settings: EdgeSettings) -> Iterator[str]:
-    """Headers that backends never get, as there is nobody to write them."""
+    """Headers that backends never get, as there is no proxy that writes them."""
     if settings.edge.trusted_proxies:
         return
     for backend in settings.backends:
         for name in backend.http_headers:
             if name.lower() in PROXY_HEADERS:
                 yield (
-                    f'backends, "{backend.name}": http_headers: {name} is never passed on, as it counts from '
+                    f'backends, "{backend.name}": http_headers: {name} is never passed on, as it is taken from '
                     "edge.trusted_proxies only, and there are none: set those, or leave the header out"
                 )
 
@@ -65,7 +65,7 @@ _NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "allow_presence_for_subscriber": ("presence", "join_leave"),
     "force_push_join_leave": ("join_leave",),
 }
-"""Options that do nothing where none of the others is set, either."""
+"""Options that do nothing unless at least one of these others is set."""
 
 
 def _tables(channel: ChannelSection) -> dict[str, ChannelOptions]:
@@ -80,7 +80,7 @@ def _of_patterns(channel: ChannelSection) -> Iterator[str]:
         try:
             check_effort(options.channel_regex)
         except ValueError as error:
-            yield f"{where}: channel_regex: any client may send a name for which an edge stands still: {error}"
+            yield f"{where}: channel_regex: any client may send a name on which an edge hangs: {error}"
 
 
 def _of_idle_options(channel: ChannelSection) -> Iterator[str]:
@@ -91,7 +91,7 @@ def _of_idle_options(channel: ChannelSection) -> Iterator[str]:
 
 
 def _of_rates(settings: EdgeSettings) -> Iterator[str]:
-    """Rates that allow more at once than is written, as a client could not reconnect otherwise."""
+    """Rates that allow more at once than they say, as a client could not reconnect otherwise."""
     floor = floors(settings.client)
     limits = settings.limits
     rates = {

@@ -32,12 +32,12 @@ class ChannelOptions(Section, frozen=True):
     history_ttl: Duration = Duration(0)
     """How long a publication is kept. At least 1 s; set together with `history_size`."""
     history_meta_ttl: Duration = Duration(30 * 86_400)
-    """How long it is known which publications a channel had, so that a client that missed none of them is told so."""
+    """How long it is known which publications a channel had, so that a client that missed none can be told so."""
     history_max_bytes: Annotated[int, Meta(ge=0)] = 0
     """Bytes that all channels of the namespace may take, a fifth of them for the index. 0: an equal share of
     `channel.history_max_bytes`."""
     history_when_full: str = "evict"
-    """When they are taken: "evict" the oldest publications of the namespace, or "refuse" new ones (error 106)."""
+    """When these bytes are used up: "evict" the namespace's oldest publications, or "refuse" new ones (error 106)."""
     replicas: int = 0
     """How many servers of a NATS cluster have each stream of the namespace: 1, 3 or 5. 0: as `nats.replicas` says."""
     force_positioning: bool = False
@@ -65,7 +65,7 @@ class ChannelOptions(Section, frozen=True):
     allow_history_for_anonymous: bool = False
     """Anonymous clients may read history as well, where clients with a user id may."""
     presence: bool = False
-    """The members of a channel can be asked for."""
+    """Presence is offered: the members of a channel can be asked for."""
     allow_presence_for_client: bool = False
     """Clients with a user id may ask for presence."""
     allow_presence_for_subscriber: bool = False
@@ -73,7 +73,7 @@ class ChannelOptions(Section, frozen=True):
     allow_presence_for_anonymous: bool = False
     """Anonymous clients may ask for presence as well, where clients with a user id may."""
     join_leave: bool = False
-    """Joins and leaves are sent to subscribers that ask for them, and may (`allow_presence_for_...`)."""
+    """Joins and leaves are sent to subscribers that ask for them, and may read presence (`allow_presence_for_...`)."""
     force_push_join_leave: bool = False
     """Joins and leaves are sent to every subscriber. Needs `join_leave`."""
     allow_user_limited_channels: bool = False
@@ -81,26 +81,26 @@ class ChannelOptions(Section, frozen=True):
     force_recovery_mode: str = "stream"
     """What recovery brings: "stream", everything that was missed; "cache", only the newest publication."""
     auto_cache_recover: bool = False
-    """With "cache": every subscribe brings the newest publication, also the first one. Needs history."""
+    """With "cache": every subscribe brings the newest publication, even a client's first one. Needs history."""
     allowed_delta_types: list[str] = []  # noqa: RUF012
     """["fossil"]: subscribers that ask for it get publications as differences to the previous one. Needs history."""
     allow_tags_filter: bool = False
     """Subscribers may filter publications by their tags."""
     publication_data_format: str = ""
-    """What clients may publish: "" anything but an empty payload, "binary" that too, "json" only JSON, "json_object"
+    """What clients may publish: "" anything but an empty payload, "binary" even that, "json" only JSON, "json_object"
     only JSON objects."""
     subscribe_hook: bool = False
     """A backend decides about subscribes without a subscription token."""
     subscribe_backend: str = NATS
-    """Which one: the name of one of `backends`, or "nats" for whoever subscribes to `hook.subscribe`."""
+    """The backend that decides: the name of one of `backends`, or "nats" for whoever subscribes to `hook.subscribe`."""
     publish_hook: bool = False
     """A backend decides about clients' publishes, and may change them."""
     publish_backend: str = NATS
-    """Which one: the name of one of `backends`, or "nats" for whoever subscribes to `hook.publish`."""
+    """The backend that decides: the name of one of `backends`, or "nats" for whoever subscribes to `hook.publish`."""
     sub_refresh_hook: bool = False
     """A backend decides about subscriptions that expire, instead of the client's new token."""
     sub_refresh_backend: str = NATS
-    """Which one: the name of one of `backends`, or "nats" for whoever subscribes to `hook.sub_refresh`."""
+    """The backend that decides: the name of one of `backends`, or "nats" for subscribers to `hook.sub_refresh`."""
     hook_timeout: Duration = Duration(1)
     """How long the backend may take for these hooks. Less than 4.5 s."""
     hook_when_away: str = "refuse"

@@ -17,7 +17,7 @@ from services.edge.hook_settings import COMMAND_DEADLINE_S, NATS, ToDisconnect, 
 from services.edge.token_settings import TokenSettings, check_tokens
 
 SUBSCRIBE_BYTES: Final = 512
-"""Room for one subscription in a client's first message: its channel, token and position. SDKs that reconnect say
+"""Room for one subscription in a client's first message: its channel, token and position. SDKs that reconnect send
 `connect` and all subscriptions in one message."""
 
 TRANSPORTS: Final = ("websocket", "http_stream", "sse", "uni_websocket", "uni_http_stream", "uni_sse")
@@ -27,18 +27,18 @@ TRUNCATED: Final = "truncated"
 HASHED: Final = "hashed"
 NONE: Final = "none"
 ADDRESSES: Final = (FULL, TRUNCATED, HASHED, NONE)
-"""How session events may tell addresses."""
+"""The forms in which session events may contain addresses."""
 
 MIN_ADDRESS_KEY_LENGTH: Final = 32
 
 DETAILS: Final = ("address", "transport", "user_agent", "origin")
-"""What session events may tell of a client."""
+"""What session events may contain about a client."""
 
 _HEADER_NAME: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")  # a token of RFC 9110, 5.6.2
 
 
 class CodeToDisconnect(Section, frozen=True):
-    """The close that takes the place of an error, where a client cannot be told one."""
+    """The close that replaces an error, for clients that cannot receive an error."""
 
     code: Annotated[int, Meta(ge=100, le=1999)]
     """The error's code."""
@@ -85,10 +85,10 @@ class ClientSection(TokenSettings, frozen=True):
     """Commands in one message from a client; more close the connection with 3501. 0: 256, or one more than
     `channel_limit`, whichever is more."""
     queued_commands_limit: Annotated[int, Meta(ge=0)] = 0
-    """Commands of one client that may wait. At half of it the edge stops reading; beyond it, it closes. 0: 1,024, or
-    twice `commands_per_message`, whichever is more."""
+    """Commands of one client that may wait. At half of them the edge stops reading; beyond them, it closes the client.
+    0: 1,024, or twice `commands_per_message`, whichever is more."""
     concurrency: Count = 16
-    """RPCs of one client that run at once; further ones wait, and nothing else does. Other commands run one by one."""
+    """RPCs of one client that run at once; further ones wait, and hold nothing up. Other commands run one by one."""
     history_max_publication_limit: Count = 300
     """Publications in one reply to a client's history command."""
     recovery_max_publication_limit: Annotated[int, Meta(ge=0)] = 0
@@ -102,13 +102,14 @@ class ClientSection(TokenSettings, frozen=True):
     disallow_anonymous_connection_tokens: bool = False
     """Tokens without a user id are refused with 3507."""
     connect_include_server_time: bool = False
-    """The reply to a connect tells the edge's time (`time`, in Unix milliseconds), for clients whose clocks are off."""
+    """The reply to a connect has the edge's time (`time`, in Unix milliseconds), for clients whose clocks are off."""
     session_event_details: list[str] = []  # noqa: RUF012
-    """What session events tell of a client that connects: address, transport, user_agent, origin. They are stored, and
-    some are personal data."""
+    """What session events contain about a client that connects: address, transport, user_agent, origin. They are
+    stored, and some are personal data."""
     session_addresses: str = FULL
-    """How session events tell addresses, where `session_event_details` names them: "full"; "truncated" to the network
-    (/24, IPv6 /48); "hashed" with `session_address_key`, so that one address is always the same digest; "none"."""
+    """The form of addresses in session events, if `session_event_details` names them: "full"; "truncated" to the
+    network (/24, IPv6 /48); "hashed" with `session_address_key`, so that one address always has the same digest;
+    "none"."""
     session_address_key: Secret = ""
     """The key of these digests, which only the edges know, at least 32 characters. With another key, digests differ."""
     subscribe_to_user_personal_channel: bool = False
@@ -118,22 +119,22 @@ class ClientSection(TokenSettings, frozen=True):
     rpc_timeout: Duration = Duration(4)
     """How long a backend may take for a client's RPC before the client gets error 100. Less than 4.5 s."""
     allow_send: bool = False
-    """Clients may send messages without an answer, which go to `send.<user>` on NATS. Off: they close with 3508."""
+    """Clients may send messages without an answer, which go to `send.<user>` on NATS. Off: a send closes with 3508."""
     connect_hook: bool = False
     """A backend decides about clients without a token."""
     connect_backend: str = NATS
-    """Which one: the name of one of `backends`, or "nats" for whoever subscribes to `hook.connect`."""
+    """The backend that decides: the name of one of `backends`, or "nats" for whoever subscribes to `hook.connect`."""
     refresh_hook: bool = False
     """A backend decides about connections that expire, instead of the client's new token."""
     refresh_backend: str = NATS
-    """Which one: the name of one of `backends`, or "nats" for whoever subscribes to `hook.refresh`."""
+    """The backend that decides: the name of one of `backends`, or "nats" for whoever subscribes to `hook.refresh`."""
     hook_timeout: Duration = Duration(1)
-    """How long the backend may take for these two. Less than 4.5 s."""
+    """How long the backend may take for these two hooks. Less than 4.5 s."""
     hook_when_away: str = "refuse"
     """What happens when no backend answers: "refuse" (error 100, the client tries again) or "allow" (as anonymous)."""
 
     connect_code_to_unidirectional_disconnect: list[CodeToDisconnect] = []  # noqa: RUF012
-    """How a one-way connection ends whose connect fails with one of these errors, in place of 3004 and the like."""
+    """How a one-way connection ends if its connect fails with one of these errors, instead of 3004 and the like."""
 
     def __post_init__(self) -> None:
         if self.pong_timeout >= self.ping_interval > 0:

@@ -1,4 +1,4 @@
-"""What `python -m services.edge` does instead of serving: it makes a token, or publishes by the edge that runs here.
+"""What `python -m services.edge` does instead of serving: makes a token, or publishes through the edge that runs here.
 
 Both need no more than the edge's own configuration, so that a first try inside a container is one command.
 """
@@ -96,5 +96,5 @@ def _publish(settings: EdgeSettings, asked: Namespace) -> None:
 
 COMMANDS: Final[Mapping[str, Command[EdgeSettings]]] = {
     "token": Command("make a connection token (JWT) for a user", _token, _describe_token),
-    "publish": Command("publish to a channel, by the edge that runs here", _publish, _describe_publish),
+    "publish": Command("publish to a channel, through the edge that runs here", _publish, _describe_publish),
 }

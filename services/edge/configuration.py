@@ -1,4 +1,4 @@
-"""Reads the edge's settings from the file and the variables, and checks what takes more than one section to check."""
+"""Reads the edge's settings from the file and the variables, and makes the checks that need more than one section."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from services.edge.tokens.configured_keys import key_sets
 from services.sections import SECTIONS
 
 MIN_STREAM_BYTES: Final = 1024 * 1024
-"""Of one stream: as much as NATS accepts in one message by default."""
+"""The smallest size of a stream: as much as NATS accepts in one message by default."""
 
 _OF_HISTORY: Final = ("history_max_bytes", "history_meta_ttl", "history_when_full", "replicas")
 
 MIN_SECRET_LENGTH: Final = 16
-"""Characters. Shorter keys for HMAC-SHA256 can be guessed."""
+"""In characters. Shorter keys for HMAC-SHA256 can be guessed."""
 
 
 def from_environ(environ: Mapping[str, str]) -> EdgeSettings:
@@ -43,7 +43,7 @@ def from_environ(environ: Mapping[str, str]) -> EdgeSettings:
 
 
 def _check_no_backend(settings: EdgeSettings) -> None:
-    """Raises `ConfigurationError` for a setting that makes an edge by itself ask a backend."""
+    """Raises `ConfigurationError` for a setting that makes an edge without NATS ask a backend on NATS."""
     if settings.edge.broker != MEMORY:
         return
     asking = [hook for hook in _hooks(settings) if hook.switched_on and hook.backend == NATS]
@@ -63,7 +63,7 @@ def _check_no_backend(settings: EdgeSettings) -> None:
 
 
 class Hook(NamedTuple):
-    """A hook of the settings: the place of its options and the name of its switch, and by whom it is answered."""
+    """A hook of the settings: where its options are, the name and state of its switch, and the backend that answers."""
 
     where: str
     name: str
@@ -85,7 +85,7 @@ def _hooks(settings: EdgeSettings) -> list[Hook]:
 
 
 def _check_backends(settings: EdgeSettings) -> None:
-    """Raises `ConfigurationError` for two backends of one name, and for the name of one that does not exist."""
+    """Raises `ConfigurationError` for two backends of one name, and if an option names one that does not exist."""
     names = [each.name for each in settings.backends]
     mistakes = [f'backends: expected each name once, "{each}" appears twice' for each in _repeated(names)]
     chosen = {"[rpc] backend": settings.rpc.backend}
@@ -116,8 +116,8 @@ def _check_proxies(settings: EdgeSettings) -> None:
 
 
 def _check_user_header(settings: EdgeSettings) -> None:
-    """Raises `ConfigurationError` for a header that nobody is believed in: every client would be a stranger. And for a
-    backend that would believe a client there.
+    """Raises `ConfigurationError` if no proxy is trusted to write the header, so that no client would have a user; and
+    for a backend that would get the header from clients.
     """
     header = settings.client.user_id_http_header.lower()
     for backend in settings.backends:
@@ -159,7 +159,7 @@ def _tables(channel: ChannelSection) -> list[tuple[str, ChannelOptions]]:
 
 
 def _check_without_history(settings: EdgeSettings) -> None:
-    """Raises `ConfigurationError` for an option of the history where there is none: somebody relies on it."""
+    """Raises `ConfigurationError` for an option of history in a namespace without it: somebody relies on the option."""
     channel = settings.channel
     default = ChannelOptions()
     for where, options in _tables(channel):
@@ -172,7 +172,7 @@ def _check_without_history(settings: EdgeSettings) -> None:
 
 
 def _check_room_for_history(settings: EdgeSettings) -> None:
-    """Raises `ConfigurationError` if the bytes of all namespaces do not fit into those that all may take together."""
+    """Raises `ConfigurationError` if the histories of all namespaces do not fit into `channel.history_max_bytes`."""
     channel = settings.channel
     least, share = channel.history_partitions * MIN_STREAM_BYTES, history_share(channel)
     given = {where: options.history_max_bytes for where, options in _tables(channel) if options.has_history}

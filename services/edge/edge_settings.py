@@ -26,13 +26,13 @@ class EdgeSection(Section, frozen=True):
     client_port: PortOrNone = 0
     """A second port for clients only, for a balancer that passes TCP through and cannot restrict paths. 0: none."""
     trusted_proxies: list[str] = []  # noqa: RUF012 - msgspec copies mutable defaults
-    """The proxies and balancers in front of the edge, as addresses and networks such as "10.0.0.0/8". They tell the
+    """The proxies and balancers in front of the edge, as addresses and networks such as "10.0.0.0/8". They report the
     addresses of clients, by `X-Forwarded-For` or the PROXY protocol; nobody else is believed."""
     proxy_protocol: bool = False
     """Connections of `trusted_proxies` to `client_port` begin with a header of the PROXY protocol (version 1 or 2)."""
     name: str = ""
-    """The edge's name in logs, metrics and sessions. Empty: the name of its host, and ":<port>" with another port than
-    8101, so that the edges of one host have names of their own. Metrics add up edges of one name."""
+    """The edge's name in logs, metrics and sessions. Empty: the name of its host, followed by ":<port>" if the port is
+    not 8101, so that the edges of one host have different names. Metrics add up edges of the same name."""
     broker: str = "nats"
     """"nats", or "memory": an edge by itself that needs no NATS, for a first try and for the tests of applications. It
     keeps channels in its own memory, and has no other edges, no backends on NATS and no sessions."""
@@ -41,7 +41,7 @@ class EdgeSection(Section, frozen=True):
     drain_rate: Annotated[int, Meta(ge=0)] = 1000
     """Connections closed per second while draining; more if the time would not suffice. 0: as fast as it can."""
     drain_timeout: Duration = Duration(9.0)
-    """After this time a drain is cut off. At most 1 h. Whatever stops the edge must wait 6 s longer before it kills."""
+    """After this time a drain is cut off. At most 1 h. What stops the edge must wait 6 s longer before it kills it."""
     max_publishes_in_flight: Count = 512
     """Publishes that may wait for JetStream's acknowledgement at once. 16 times as many may wait for their turn;
     further ones get error 100 at once."""

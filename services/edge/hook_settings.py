@@ -1,4 +1,4 @@
-"""What settings of hooks have in common, those about clients and those about channels."""
+"""What the settings of hooks have in common, of hooks about clients and of hooks about channels."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ COMMAND_DEADLINE_S: Final = 4.5
 
 
 class ToDisconnect(Section, frozen=True):
-    """The close with which a client's connection ends, for a status of HTTP or an error."""
+    """The close with which a client's connection ends, for an HTTP status or an error."""
 
     code: Annotated[int, Meta(ge=3001, le=4999)]
-    """From 4000 on for your own. SDKs do not reconnect after 3500 to 3999 and 4500 to 4999."""
+    """From 4000 on for codes of your own. SDKs do not reconnect after 3500 to 3999 and 4500 to 4999."""
     reason: str
     """The reason that the client gets."""
 
@@ -33,7 +33,7 @@ class ToDisconnect(Section, frozen=True):
 
 
 def check_hook(where: str, timeout: float, when_away: str) -> None:
-    """Raises ValueError if a `hook_timeout` or `hook_when_away` cannot be. `where` is what precedes their names."""
+    """Raises ValueError if a `hook_timeout` or `hook_when_away` is not valid. `where` is what precedes their names."""
     if not 0 < timeout < COMMAND_DEADLINE_S:
         raise ValueError(f"expected {where}hook_timeout below {COMMAND_DEADLINE_S} s, when SDKs give up")
     if when_away not in WHEN_AWAY:

@@ -1,6 +1,6 @@
 """The section `limits`: how much a client, a user and an address may ask of one edge.
 
-The defaults are so high that an ordinary application never meets them: they keep one client from taking the edge.
+The defaults are so high that an ordinary application never reaches them: they keep one client from using up the edge.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class LimitsSection(Section, frozen=True):
     address_emulations: Rate = Rate(10_000, 10)
     """`POST /emulation` of one address on one edge, which ask the edge that has the stream; further ones get 429."""
     commands: Rate = Rate(5_000, 10)
-    """Commands of one connection, of any kind; further ones get error 111. At once always `client.channel_limit`."""
+    """Commands of one connection, of any kind; further ones get error 111. Always allowed at once:
+    `client.channel_limit`."""
     user_commands: Rate = Rate(10_000, 10)
     """The same for all connections of a user on one edge. Anonymous clients count by address."""
     publishes: Rate = Rate(2_000, 10)
@@ -36,12 +37,12 @@ class LimitsSection(Section, frozen=True):
     user_publishes: Rate = Rate(4_000, 10)
     """The same for all connections of a user on one edge."""
     published_bytes: Rate = Rate(20_000_000, 10)
-    """Bytes of the data that one connection publishes; further publishes get error 111. At once always
+    """Bytes of the data that one connection publishes; further publishes get error 111. Always allowed at once:
     `client.message_size_limit`."""
     user_published_bytes: Rate = Rate(40_000_000, 10)
     """The same for all connections of a user on one edge."""
     subscribes: Rate = Rate(2_000, 10)
-    """Subscribes of one connection; further ones get error 111. At once always `client.channel_limit`."""
+    """Subscribes of one connection; further ones get error 111. Always allowed at once: `client.channel_limit`."""
     user_subscribes: Rate = Rate(5_000, 10)
     """The same for all connections of a user on one edge."""
 

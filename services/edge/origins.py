@@ -1,7 +1,7 @@
 """Which pages of browsers may connect: patterns of origins, in which only `*` is special. Pure.
 
 A browser writes an origin in one form: "scheme://host", and ":port" unless it is the scheme's own; in lower case, in
-ASCII, without a path. A pattern that no such text matches lets nobody in, so it is refused with what was meant.
+ASCII, without a path. A pattern that no such text matches lets nobody in, so it is refused, with a suggestion.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 
 ANY: Final = "*"
 _WITHOUT_HOST: Final = ("null", "file://")
-"""What pages in a sandboxed frame send, and what some applications send that show files."""
+"""What pages in a sandboxed frame send, and what some applications that show files send."""
 
 _OWN_PORTS: Final = {"http": "80", "https": "443"}
 _LETTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyz")
@@ -75,7 +75,7 @@ def check_pattern(pattern: str) -> None:
 
 
 def too_open(pattern: str) -> str:
-    """Why a pattern lets in pages of strangers, with what to write; "" for one that does not, and for "*"."""
+    """Why a pattern lets in pages of strangers, with what to write; "" if it does not, and for "*"."""
     text = pattern.lower()
     if text == "null":
         return "pages of any site send it, from a sandboxed frame"
@@ -94,7 +94,7 @@ def too_open(pattern: str) -> str:
 
 
 def _instance(part: str) -> str:
-    """What a part of a pattern matches."""
+    """A text that a part of a pattern matches."""
     return part.replace(ANY, "x")
 
 

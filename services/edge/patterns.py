@@ -21,9 +21,9 @@ _PART: Final = re.compile(
 
 def check_effort(pattern: str) -> None:
     """Raises ValueError if it repeats a group in which something is repeated or chosen, such as (a+)+: there may be
-    texts of 40 characters for which the match takes days, in which an edge does nothing else.
+    texts of 40 characters for which the match takes days, during which an edge does nothing else.
 
-    Some such patterns are harmless, but which ones is hard to tell, and they can be written otherwise.
+    Some such patterns are harmless, but it is hard to tell which ones, and all can be written differently.
     """
     groups, varied = [False], False  # of each open group, and of the one that has just ended
     for part in _PART.finditer(pattern):

@@ -14,7 +14,7 @@ class Rejected(Exception):
     """A client's command or a backend's call is answered with `error`.
 
     `why` names what is wrong with it. It goes to the log for a client's command, and into the answer for a backend's
-    call. Clients get the error's code and message alone. `hint` replaces `why` in the log, for operators.
+    call. Clients get only the error's code and message. `hint` replaces `why` in the log, for operators.
     """
 
     def __init__(self, error: ErrorCode, why: str = "", *, hint: str = "") -> None:

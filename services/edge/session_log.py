@@ -9,7 +9,7 @@ from proto.trace_context import TraceContext
 
 
 class SessionLog(Protocol):
-    """Takes facts at any time, also while the log is unavailable. It is bounded, and counts the facts that it drops."""
+    """Takes facts at any time, even while the log is unavailable. It is bounded, and counts the facts that it drops."""
 
     @property
     def waiting(self) -> int:

@@ -32,8 +32,8 @@ log = logging.getLogger(__name__)
 
 MAX_BATCH: Final = 500
 MAX_BATCH_BYTES: Final = 256 * 1024
-"""Facts and bytes of one stream message: a quarter of what NATS accepts by default. Where it accepts less, they are
-fewer."""
+"""Facts and bytes of one stream message: a quarter of what NATS accepts by default. If it accepts less, batches are
+smaller."""
 
 MAX_WAITING: Final = 250_000
 """Facts held while NATS is unavailable, about 0.4 KB each. Above this the oldest are dropped, and counted. Offsets of
@@ -65,7 +65,7 @@ class NatsSessionLog:
         self._idle.set()
         self._hurry = False
         self._made = False
-        self._why_not = ""  # of the last attempt to store something
+        self._why_not = ""  # the last attempt to store something has failed
         self._complaint = Complaint()
         self.dropped = 0
         self.stored = 0
@@ -91,7 +91,7 @@ class NatsSessionLog:
     async def start(self) -> None:
         """Makes the stream if it does not exist; its limits are set by the sessions service.
 
-        Raises `NatsAway`, with which `run` tries again, and `NatsRefused`.
+        Raises `NatsAway`, after which `run` tries again, and `NatsRefused`.
         """
         config = stream_config(
             subjects.SESSIONS_STREAM,
@@ -160,7 +160,7 @@ class NatsSessionLog:
             self._traces.popleft()
 
     def _batch(self, events: list[SessionEvent]) -> tuple[EventBatch, bytes]:
-        """The next batch, of as many of `events` as it may have; the others wait again."""
+        """The next batch, with as many of `events` as fit; the others go back to the queue."""
         while True:
             traces = traces_field([trace for number, trace in self._traces if number <= self._taken])
             batch = EventBatch(self._edge, self._instance, self._number + 1, events, traces=traces)
@@ -170,7 +170,7 @@ class NatsSessionLog:
             self._halve(events)
 
     def _halve(self, events: list[SessionEvent]) -> None:
-        """Puts the second half back: it waits again, before all others."""
+        """Puts the second half back at the front of the queue."""
         half = len(events) // 2
         self._taken -= len(events) - half
         self._waiting.extendleft(reversed(events[half:]))
@@ -194,14 +194,14 @@ class NatsSessionLog:
             await asyncio.sleep(_RETRY_S)
 
     def _drop_too_large(self, size: int) -> None:
-        """No later fact may wait for one that NATS never takes."""
+        """Drops a fact that NATS never accepts, so that later facts do not wait for it."""
         self._sending = []
         self.dropped += 1
         if self._complaint.due("too large", asyncio.get_running_loop().time()):
             log.error("a session event of %d bytes was dropped: it is larger than NATS takes", size)
 
     async def _make_again(self, error: NatsAway) -> None:
-        """Makes the stream again if it was deleted, or did not answer at the start, in case that it did not exist."""
+        """Makes the stream again if it was deleted, or if it did not answer at the start and may not exist."""
         self._cannot(_explained(error))
         if self._made and not isinstance(error, NobodyAnswers):
             return

@@ -24,7 +24,7 @@ UPGRADE_CAUSES: Final = (
     "too_large",
     "timeout",
 )
-"""Why clients are refused before they are one: all causes that `Tally.refused_upgrade` is told."""
+"""Why clients are refused before they have a connection: all causes that `Tally.refused_upgrade` counts."""
 
 
 @dataclass(slots=True)
@@ -37,18 +37,18 @@ class Tally:
     bytes_out: int = 0  # bytes of frames written
     publishes: int = 0  # publications acknowledged
     log_reads: int = 0  # reads of a channel's log, for clients that recover or catch up
-    log_parts_shared: int = 0  # parts of a log that a client got and another one had read before
+    log_parts_shared: int = 0  # parts of a log that a client got after they had been read for another one
     broker_losses: int = 0  # connections to the broker that dropped
     recovered_publications: int = 0  # publications in the replies to subscribes that recovered
     shed: int = 0  # clients closed because memory was short
-    waits: int = 0  # times that more of a client waited than one turn of the event loop allows
+    waits: int = 0  # times that a client had to wait, as it sent more than one turn of the event loop allows
     fan_out_dropped: int = 0  # publications without history that an edge had no room for, each once
     left_out: int = 0  # publications that a client did not get because its encoding cannot carry them, for each client
     api_turned_away: int = 0  # calls of the server API that were refused because too many were in progress
     publishes_failed: Counter[str] = field(default_factory=Counter)  # by `broker.FailureCause`
     api_calls: Counter[tuple[str, int]] = field(default_factory=Counter)  # of the server API, by method and code
     backend_failures: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # backend, call, `FailureCause`
-    upgrades_refused: Counter[str] = field(default_factory=Counter)  # clients refused before they were one, by cause
+    upgrades_refused: Counter[str] = field(default_factory=Counter)  # clients refused before they connected, by cause
     closes: Counter[int] = field(default_factory=Counter)  # by close code
     commands: Counter[str] = field(default_factory=Counter)  # answered with a result, by `command_kinds`
     errors: Counter[int] = field(default_factory=Counter)  # error replies, by code
@@ -57,8 +57,8 @@ class Tally:
     gaps: Counter[str] = field(default_factory=Counter)
     holes: Counter[str] = field(default_factory=Counter)
     syncs: Counter[str] = field(default_factory=Counter)
-    # By transport and client library: clients; those that came back; times that one became a slow consumer, and that
-    # one caught up from ring or log; publications without history that a slow consumer lost.
+    # By transport and client library: clients; reconnects; times that a client became a slow consumer, and that one
+    # caught up from ring or log; publications without history that a slow consumer lost.
     connects: Counter[tuple[str, str]] = field(default_factory=Counter)
     reconnects: Counter[tuple[str, str]] = field(default_factory=Counter)
     lagged: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -91,11 +91,11 @@ class Tally:
         self.timings.backend_seconds.of(backend, call).observe(after_s)
 
     def publish_failed(self, cause: str) -> None:
-        """Counts a publish that failed, also one that the deadline of its command or call has cut off ("timeout")."""
+        """Counts a publish that failed, or that the deadline of its command or call has cut off ("timeout")."""
         self.publishes_failed[cause] += 1
 
     def refused_upgrade(self, cause: str) -> None:
-        """Counts a client that was refused before it was one."""
+        """Counts a client that was refused before it had a connection."""
         self.upgrades_refused[cause] += 1
 
 
@@ -104,4 +104,4 @@ COUNTERS: Final = tuple(one.name for one in fields(Tally) if one.type == "int")
 
 BY_NAMESPACE: Final = ("gaps", "holes", "syncs")
 BY_CLIENT: Final = ("connects", "reconnects", "lagged", "caught_up", "dropped")
-"""Counters with labels: the namespace, and transport and library. Each is such a series as well."""
+"""Counters with labels: the namespace; transport and library. Each is the series `fairlead_edge_<name>`, too."""

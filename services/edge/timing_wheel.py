@@ -38,7 +38,7 @@ class TimingWheel:
         self._slots.setdefault(tick, set()).add(item)
 
     def remove(self, item: Timed) -> None:
-        """The item is not called any more."""
+        """Takes the item off the wheel, so that it is not called any more."""
         slot = self._slots.get(item.wheel_tick)
         if slot is not None:
             slot.discard(item)

@@ -14,15 +14,15 @@ def _fast() -> LabelledHistogram:
 
 @dataclass(slots=True)
 class Timings:
-    """Times are in seconds. Each is the series `fairlead_edge_<name>`, but for the last one."""
+    """Times are in seconds. Each is the series `fairlead_edge_<name>`, except for the last one."""
 
     # From the connect command to its reply, by transport and client library.
     connect_seconds: LabelledHistogram = field(default_factory=_fast)
-    # From the decision to its outcome, by namespace; 0 when it takes no wait.
+    # From the decision to its outcome, by namespace; 0 if there is nothing to wait for.
     subscribe_seconds: LabelledHistogram = field(default_factory=_fast)
     # Reading what a subscriber missed, by namespace; 0 from the ring.
     recovery_seconds: LabelledHistogram = field(default_factory=_fast)
-    # In one recovery, by namespace.
+    # Publications in one recovery, by namespace.
     recovery_publications: LabelledHistogram = field(default_factory=lambda: LabelledHistogram(SIZES))
     # Calls of the server API, by method.
     api_call_seconds: LabelledHistogram = field(default_factory=_fast)

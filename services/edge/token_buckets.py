@@ -1,8 +1,8 @@
 """Token buckets: how often something may happen, for each of many keys. Pure; times are seconds of any clock.
 
 A bucket is one number, the time at which it is full again (the generic cell rate algorithm). A bucket that is full
-again is the same as none, so the buckets are kept in two generations, and each change of generation forgets those that
-have been full for long: no task and no timer, and an idle client costs nothing.
+again is the same as no bucket, so the buckets are kept in two generations, and each change of generation forgets those
+that have been full for long. This needs no task and no timer, and an idle client costs nothing.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Final
 from services.chassis.process.settings import Rate
 
 MAX_KEYS: Final = 200_000
-"""Keys in one generation. A flood of more begins the next one early, which forgets those used longest ago: it refuses
-nobody for what others did."""
+"""Keys in one generation. A flood of more keys begins the next generation early, which forgets the keys used longest
+ago, so that nobody is refused for what others did."""
 
 
 class TokenBuckets:
@@ -33,7 +33,7 @@ class TokenBuckets:
         return len(self._recent) + len(self._older)
 
     def take(self, key: str, now: float, amount: int = 1) -> float:
-        """Takes `amount` tokens out of the key's bucket. 0.0, or the seconds after which there will be so many.
+        """Takes `amount` tokens out of the key's bucket. Returns 0.0, or the seconds until there will be that many.
 
         Nothing is taken if there are too few.
         """
@@ -44,7 +44,7 @@ class TokenBuckets:
             self._turn(now)
         recent = self._recent
         full_at = recent.get(key) or self._older.get(key) or now
-        rounding_s = each_s / 2  # sums of floats; who keeps to the rate is never refused
+        rounding_s = each_s / 2  # sums of floats; a key that keeps to the rate is never refused
         if not now <= full_at <= now + self._seconds + rounding_s:  # it is full, or the clock was set back
             full_at = now
         full_at += amount * each_s
@@ -52,7 +52,7 @@ class TokenBuckets:
         if late > rounding_s:
             if key in recent:
                 return late
-            full_at -= amount * each_s  # it is not forgotten for being refused
+            full_at -= amount * each_s  # the bucket is kept: a key that is refused is not forgotten
         else:
             late = 0.0
         if len(recent) >= MAX_KEYS and key not in recent:
@@ -74,7 +74,7 @@ class TokenBuckets:
             self._older.pop(key, None)
 
     def _turn(self, now: float) -> None:
-        """Every bucket that was used before the last turn is full by now."""
+        """Begins a generation: every bucket that was last used before the previous turn is full by now."""
         self._older = self._recent if now < self._turns_at + self._seconds else {}
         self._recent = {}
         self._turns_at = now + self._seconds

@@ -18,7 +18,7 @@ MIN_JWKS_REFRESH_S: Final = 1.0
 
 
 PLACE: Final = re.compile(r"\{\{([A-Za-z_][A-Za-z0-9_]*)\}\}")
-"""A place in the address of a JWKS document for a named group of a pattern, such as {{realm}}."""
+"""A placeholder in the address of a JWKS document for a named group of a pattern, such as {{realm}}."""
 
 
 class TokenKey(Section, frozen=True):
@@ -49,7 +49,7 @@ class TokenSettings(Section, frozen=True):
     """Further keys, each with its algorithm and `kid`, such as the old and the new one while keys are rotated."""
     token_jwks_public_endpoint: str = ""
     """The address of a JWKS document with public keys (https://...). Read again for a token with an unknown `kid`. With
-    places such as {{realm}}, for groups of the two patterns below, each issuer has an address of its own.
+    placeholders such as {{realm}}, for groups of the two patterns below, each issuer has an address of its own.
     """
     token_jwks_refresh: Duration = Duration(600)
     """How often JWKS documents are read, so that withdrawn keys stop working. At least 1 s."""
@@ -123,13 +123,13 @@ def connection_tokens(section: TokenSettings) -> Tokens:
 
 
 def subscription_tokens(section: TokenSettings) -> Tokens | None:
-    """How subscription tokens are checked, None if as connection tokens are."""
+    """How subscription tokens are checked; None if they are checked as connection tokens are."""
     tokens = _tokens(section, "subscription_token_")
     return tokens if tokens.has_keys else None
 
 
 def check_tokens(section: TokenSettings) -> None:
-    """Raises ValueError for options that cannot be, or do nothing."""
+    """Raises ValueError for options that are not valid, or do nothing."""
     if section.token_jwks_refresh < MIN_JWKS_REFRESH_S:
         raise ValueError(f"expected client.token_jwks_refresh of at least {MIN_JWKS_REFRESH_S:g} s")
     for prefix in ("token_", "subscription_token_"):
@@ -158,11 +158,11 @@ def check_tokens(section: TokenSettings) -> None:
 
 
 def _check_template(tokens: Tokens, where: str) -> None:
-    """Raises ValueError for an address in which a token could choose whose host is asked, or that lacks a group."""
+    """Raises ValueError if a token could choose the host of the address, or a placeholder has no group in a pattern."""
     url = tokens.jwks_public_endpoint
     if others := [f"{where}{name}" for name in Tokens._fields[1:6] if getattr(tokens, name)]:
         raise ValueError(
-            f"expected no other keys with a place in {where}jwks_public_endpoint: remove {', '.join(others)}, as "
+            f"expected no other keys with a placeholder in {where}jwks_public_endpoint: remove {', '.join(others)}, as "
             "tokens are verified with the keys of their issuer alone"
         )
     host = urlsplit(url).netloc
@@ -174,8 +174,8 @@ def _check_template(tokens: Tokens, where: str) -> None:
     for name in PLACE.findall(url):
         if name not in groups:
             raise ValueError(
-                f"expected a group (?P<{name}>...) in {where}issuer_regex or {where}audience_regex for its place in "
-                f"{where}jwks_public_endpoint"
+                f"expected a group (?P<{name}>...) in {where}issuer_regex or {where}audience_regex for the placeholder "
+                f"in {where}jwks_public_endpoint"
             )
 
 

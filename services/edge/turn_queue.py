@@ -1,4 +1,4 @@
-"""Work that many clients have at once, spread over turns of the event loop: others are served in between."""
+"""Spreads work that many clients have at once over turns of the event loop, so that others are served in between."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 SECONDS: Final = 0.005
-"""After so long in one turn of the loop no more places are handed out, and who has much to do waits, too."""
+"""After this long in one turn of the loop, no more places are handed out, and clients with much to do wait, too."""
 
 
 class TurnQueue:
@@ -48,7 +48,7 @@ class TurnQueue:
         return self._now() < self._ends
 
     def wait(self, work: Callable[[], object]) -> None:
-        """Calls `work` in a later turn, behind all others that wait. For whoever got no place."""
+        """Calls `work` in a later turn, after all others that wait. For callers that got no place."""
         self.has_time()  # schedules the next turn, if nobody has yet
         self._waiting.append(work)
 
