@@ -197,18 +197,18 @@ class BackendSettings(Section, frozen=True, kw_only=True):
             return
         if not is_http_address(self.url.replace(EVENT, "event")) or "@" in self.url.partition("?")[0]:
             raise ValueError(
-                'expected url to be an address such as "http://127.0.0.1:3000/realtime/{event}", without a user: a '
-                'key of the backend is for static_headers; or "nats://"'
+                'expected url to be an address such as "http://127.0.0.1:3000/realtime/{event}", without a user (a '
+                'key of the backend belongs in static_headers), or "nats://"'
             )
-        self._expect_without(_SIGN_IN, "a backend over HTTP: a key of it is for static_headers")
+        self._expect_without(_SIGN_IN, "a backend over HTTP: its key belongs in static_headers")
 
     def _check_nats(self) -> None:
         if "@" in self.url:
-            raise ValueError("expected url without a user: user and password are keys of their own")
+            raise ValueError("expected url without a user: user and password are options of their own")
         if EVENT in self.url:
             raise ValueError(f"expected url without {EVENT}: on NATS, the subject has the event")
         if self.url == OWN_NATS:
-            self._expect_without((*_SIGN_IN, *_TLS), f'url = "{OWN_NATS}": those of [nats] hold')
+            self._expect_without((*_SIGN_IN, *_TLS), f'url = "{OWN_NATS}": the options of [nats] hold')
         try:
             self.other_nats  # noqa: B018 - it checks what it is made of
         except ValueError as error:
@@ -227,9 +227,9 @@ class BackendSettings(Section, frozen=True, kw_only=True):
                 if not _HEADER_NAME.fullmatch(name):
                     raise ValueError(f"expected {key} to be names of headers, got {name!a}")
                 if name.lower() in _OWN_HEADERS or name.lower().startswith("sec-websocket-"):
-                    raise ValueError(f"expected {key} without {name}, which is the edge's own to set")
+                    raise ValueError(f"expected {key} without {name}, which only the edge sets")
                 if self.on_nats and name.lower().startswith(("nats-", "fairlead-")):
-                    raise ValueError(f"expected {key} without {name}: on NATS, these names are not for others")
+                    raise ValueError(f"expected {key} without {name}: on NATS, such names are reserved")
         if not all(value.isprintable() and value.isascii() for value in self.static_headers.values()):
             raise ValueError("expected the values of static_headers in printable ASCII")
         if of_proxies := [name for name in self.emulated_headers if name.lower() in PROXY_HEADERS]:

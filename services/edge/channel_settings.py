@@ -141,7 +141,9 @@ class ChannelOptions(Section, frozen=True):
         if any(name not in DELTA_TYPES for name in self.allowed_delta_types):
             raise ValueError('expected allowed_delta_types to be [] or ["fossil"]')
         if (self.allowed_delta_types or self.auto_cache_recover) and not self.has_history:
-            raise ValueError("expected history_size and history_ttl, without which there is nothing to differ from")
+            raise ValueError(
+                "expected history_size and history_ttl, which allowed_delta_types and auto_cache_recover need"
+            )
         check_hook("", self.hook_timeout, self.hook_when_away)
         try:
             re.compile(self.channel_regex)

@@ -94,7 +94,7 @@ def _check_backends(settings: EdgeSettings) -> None:
         option = name.removesuffix("_hook") + "_backend"
         chosen[f"{where}{option}"] = backend
         if backend != NATS and not switched_on:
-            mistakes.append(f"{where}{option}: expected {name} = true with it, without which nobody is asked")
+            mistakes.append(f"{where}{option}: expected {name} = true with it, without which the backend is not asked")
     for place, backend in chosen.items():
         if backend != NATS and backend not in names:
             known = f": there are {', '.join(names)}" if names else ", of which there are none"
@@ -124,12 +124,12 @@ def _check_user_header(settings: EdgeSettings) -> None:
         if header and header in map(str.lower, backend.emulated_headers):
             raise ConfigurationError(
                 f'backends, "{backend.name}": expected emulated_headers without client.user_id_http_header, '
-                f"{settings.client.user_id_http_header}: any client could write there who it is"
+                f"{settings.client.user_id_http_header}: any client could name any user there"
             )
     if header and not settings.edge.trusted_proxies:
         raise ConfigurationError(
             "client.user_id_http_header: expected edge.trusted_proxies with it, the addresses of the authenticating "
-            "proxy: what anybody else writes into that header is not believed"
+            "proxy: what anybody else writes into that header is ignored"
         )
 
 

@@ -195,8 +195,8 @@ NAMESPACE = "[[channel.namespaces]]\nname = 'chat'\n"
         ("[client]\nsession_event_details = ['cookie']", "client.session_event_details from address, transport"),
         (NAMESPACE + "force_recovery_mode = 'map'", 'expected force_recovery_mode "stream" or "cache"'),
         (NAMESPACE + "allowed_delta_types = ['xdelta']", 'expected allowed_delta_types to be [] or ["fossil"]'),
-        (NAMESPACE + "allowed_delta_types = ['fossil']", "without which there is nothing to differ from"),
-        (NAMESPACE + "auto_cache_recover = true", "without which there is nothing to differ from"),
+        (NAMESPACE + "allowed_delta_types = ['fossil']", "which allowed_delta_types and auto_cache_recover need"),
+        (NAMESPACE + "auto_cache_recover = true", "which allowed_delta_types and auto_cache_recover need"),
         (NAMESPACE + "hook_timeout = 5", "expected hook_timeout below 4.5 s"),
         (NAMESPACE + "hook_timeout = 0", "expected hook_timeout below 4.5 s"),
         (NAMESPACE + "hook_when_away = 'no'", 'expected hook_when_away "refuse" or "allow"'),
@@ -292,7 +292,7 @@ class TestProxies:
     def test_a_backend_does_not_take_the_user_s_name_from_a_connect_command(self, tmp_path: Path) -> None:
         text = "[client]\nuser_id_http_header = 'X-Auth-User'\n[edge]\ntrusted_proxies = ['10.0.0.1']\n"
         backend = "[[backends]]\nname = 'app'\nurl = 'http://app.example'\nemulated_headers = ['x-auth-user']"
-        assert "any client could write there who it is" in refusal(tmp_path, text + backend, {})
+        assert "any client could name any user there" in refusal(tmp_path, text + backend, {})
 
     def test_a_header_has_a_name(self, tmp_path: Path) -> None:
         assert "to be the name of a header" in refusal(tmp_path, "[client]\nuser_id_http_header = 'X Auth'")

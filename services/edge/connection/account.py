@@ -19,7 +19,7 @@ from services.edge.session.session import Session
 from services.edge.session.state import CONNECTED
 
 LAGS_EVERY_S: Final = 10.0
-"""If a client lags and catches up again and again, one episode in this many seconds is recorded."""
+"""If a client lags and catches up again and again, only one episode in this many seconds is recorded."""
 
 OFFSETS_WHILE_WAITING: Final = 20_000
 """While more facts than this wait for NATS, closes are recorded without offsets, which may take kilobytes each."""
@@ -54,7 +54,7 @@ class Account(Incoming):
         self.session.native_pong(now)
 
     def _keep_offsets(self, channels: Iterable[str]) -> None:
-        """Notes how far the client was sent each of these channels, which its ended connection is about to leave."""
+        """Notes up to which offset the client was sent these channels, before its ended connection leaves them."""
         node, outlet = self._context.node, self._outlet
         if self._context.session_log.waiting > OFFSETS_WHILE_WAITING:
             return

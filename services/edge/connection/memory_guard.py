@@ -168,7 +168,7 @@ def order(weighed: Weighed[T]) -> tuple[bool, int]:
 
 
 def whom_to_close(heaviest: Iterable[Weighed[T]], of_all: int, excess: int) -> list[Weighed[T]]:
-    """The few clients that free `excess` bytes, at most `SHED_PER_S`: slow ones first, and of each kind the largest.
+    """As few clients as free `excess` bytes, at most `SHED_PER_S`: slow ones first, and of each kind the largest.
 
     If not even closing all clients would suffice (together they take `of_all`), it is not clients that take the memory:
     then only slow ones are closed.

@@ -42,7 +42,7 @@ class SingleConnection:
         self._tasks = Tasks()
 
     def close_others(self, newest: Newest) -> None:
-        """Closes the user's connections that were let in before. Of two that come at once, edges agree on the newer."""
+        """Closes the user's connections that were let in earlier. Edges agree on the newer of two that come at once."""
         if len(self._tasks) >= MOST:
             self._give_up(newest, f"{MOST} other connections wait to be announced to the edges")
         else:

@@ -32,7 +32,7 @@ class Policy:
     wall clock is set, or the machine is suspended.
     `tracer` is None while nothing is traced. `origins` are the pages that may connect.
     `kept` is what is kept of a client's request, `emulated_headers` are those of its connect command that backends get,
-    in lower case. `forms` has the form of questions to each backend, by its name, if it is not `PLAIN`. In
+    in lower case. `forms` has the form of questions to each backend that has a table, by its name. In
     `user_header` a proxy says who the client is; None if no proxy does.
     `commands` counts, by kind and code, commands that failed, and those that have no reply; a new policy goes on with
     the same counter.

@@ -56,8 +56,8 @@ class JwksFetchers:
 
     @property
     def age_s(self) -> float:
-        """The age of the keys whose endpoint has given none for the longest time; 0 without an endpoint. Endpoints of
-        single issuers do not count: a tenant may end.
+        """Seconds since the last keys of the endpoint that has given none for the longest time; 0 without an endpoint.
+        Endpoints of single issuers do not count: a tenant may end.
         """
         return max((fetcher.age_s for fetcher in self._fixed.values()), default=0.0)
 
