@@ -200,7 +200,7 @@ Effect = FrequentEffect | RareEffect
 
 def refusal(action: str, error: ErrorCode, channel: str = "", why: str = "") -> RecordRefusal:
     """Records in the session log that a command is answered with this error. The reason is the error's own text, except
-    for bad requests: their code stands for many mistakes, so the reason is `why`.
+    for bad requests: their code stands for many mistakes, so the reason is `why` if there is one.
     """
     tells = error.code != codes.BAD_REQUEST.code or not why
     return RecordRefusal(action, error.code, error.message if tells else why, channel)
