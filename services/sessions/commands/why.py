@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
+from proto.events import is_resumable
 from services.chassis.postgres.pool import Pool
 from services.sessions.commands.edges import became
 from services.sessions.commands.meanings import ended_by, meaning
@@ -102,7 +103,9 @@ def _what_then(end: ConnectionEnd, screen: Screen) -> Iterator[str]:
         for name in sorted(had.keys() - {one.channel for one in back.channels}):
             yield f"{printable(name)}: not subscribed again; delivered up to offset {had[name]}."
         return
-    if end.away_until is None:
+    if end.away_until is None and is_resumable(end.code):
+        yield "Not back: the session went on over another connection, which was open already."
+    elif end.away_until is None:
         yield "Not back: after this code SDKs do not reconnect by themselves."
     elif end.away_until > screen.now:
         yield f"Not back yet: the session may be resumed until {screen.time(end.away_until)}."

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Final
 
 from msgspec import Struct
 
-from proto.events import Closed, Subscribed
+from proto.events import BY_NETWORK, Closed, Subscribed
 from services.chassis.postgres.pool import Database, Pool
 from services.sessions.queries.edges_postgres import EdgeRun, Edges
 from services.sessions.queries.periods import Period
 from services.sessions.queries.refusals_postgres import RefusalCounts, RefusedClient
 from services.sessions.queries.timeline_postgres import ConnectionLife, TimelineFact, facts_of
-from services.sessions.values import identity
+from services.sessions.values import identity, time_of
 
 MAX_SESSIONS: Final = 500
 MAX_CONNECTIONS: Final = 2000
 _MAX_BATCHES: Final = 20_000
+_ANSWERS_WITHIN: Final = timedelta(minutes=5)
+"""A client that is not heard for longer is never heard: one-way streams of SSE and HTTP answer no pings."""
 _AFTER: Final = 50
 """Sessions after the period that are searched for the return of a client."""
 
@@ -162,7 +164,6 @@ class UserStories:
             rows = await database.fetch(_SESSIONS, identity(user), period.since, period.until, MAX_SESSIONS)
             stays = [_Stay(**row) for row in rows]
             lives, cut = await _connections(database, stays, period)
-            back = _next(stays, lives)
             ended = [
                 (one, stay)
                 for stay in stays
@@ -172,11 +173,9 @@ class UserStories:
             ended.sort(key=lambda end: (end[0].closed_at, end[0].id), reverse=True)
             more = len(ended) > limit or sum(one.during for one in stays) == MAX_SESSIONS or cut
             ended = ended[:limit]
-            wanted = {one.id: one for end, _ in ended for one in (end, back.get(end.id)) if one is not None}
-            facts: dict[str, list[TimelineFact]] = {}
-            for batch in await facts_of(database, list(wanted.values()), _MAX_BATCHES):
-                for fact in batch:
-                    facts.setdefault(fact.connection, []).append(fact)
+            facts = await _facts(database, {one.id: one for one, _ in ended})
+            back = _returns(ended, stays, lives, facts)
+            facts |= await _facts(database, {one.id: one for one in back.values() if one.id not in facts})
         runs = await Edges(self._pool).of(sorted({one.instance for one, _ in ended}))
         counts = RefusalCounts(self._pool)
         refusals, unnamed = await counts.ones(period, limit, user), await counts.unnamed(period)
@@ -199,24 +198,50 @@ async def _connections(
     return found, len(rows) == MAX_CONNECTIONS
 
 
-def _next(stays: Sequence[_Stay], lives: Mapping[str, list[ConnectionLife]]) -> dict[str, ConnectionLife]:
-    """For each connection, the next connection of the same device: in the same session, or in another one that was
-    opened after the end, or before the edge noticed that the old connection was dead."""
-    found = {one.id: later for life in lives.values() for one, later in pairwise(life)}
-    devices: dict[tuple[str, str], list[ConnectionLife]] = {}
+async def _facts(database: Database, lives: Mapping[str, ConnectionLife]) -> dict[str, list[TimelineFact]]:
+    """The facts about these connections in order, by connection."""
+    found: dict[str, list[TimelineFact]] = {}
+    for batch in await facts_of(database, list(lives.values()), _MAX_BATCHES):
+        for fact in batch:
+            found.setdefault(fact.connection, []).append(fact)
+    return found
+
+
+def _returns(
+    ended: Sequence[tuple[ConnectionLife, _Stay]],
+    stays: Sequence[_Stay],
+    lives: Mapping[str, list[ConnectionLife]],
+    facts: Mapping[str, list[TimelineFact]],
+) -> dict[str, ConnectionLife]:
+    """For each of these connections, the one with which its client came back: the next one of its session, else the
+    first one of a later session of the same device.
+
+    A user may have several tabs open that only the order of their connections tells apart. So a connection that was
+    opened before the end is the return only if the old one broke, and was not heard any more: the edge had not noticed
+    yet. A later connection that continued another session is the return of that session's client.
+    """
+    resumed = {one.id: later for life in lives.values() for one, later in pairwise(life)}
+    begun: dict[tuple[str, str], list[ConnectionLife]] = {}
     for stay in stays:
-        devices.setdefault((stay.session_key, stay.client_name), []).extend(lives.get(stay.id, ()))
-    for of_device in devices.values():
+        first = [one for one in lives.get(stay.id, ()) if one.id == stay.id]
+        begun.setdefault((stay.session_key, stay.client_name), []).extend(first)
+    for of_device in begun.values():
         of_device.sort(key=lambda one: one.opened_at)
-    for stay in stays:
-        life = lives.get(stay.id)
-        if not life or (end := stay.ended_at) is None:
+    found = {}
+    for one, stay in ended:
+        assert one.closed_at is not None
+        end, heard_at = one.closed_at, _heard_at(one, facts.get(one.id, ()))
+        gone_at = end if heard_at is None else min(heard_at, end)
+        later = resumed.get(one.id)
+        if later is not None and (heard_at is None or later.opened_at >= gone_at):
+            found[one.id] = later
             continue
-        of_device = devices[stay.session_key, stay.client_name]
-        later = of_device[bisect_right(of_device, life[-1].opened_at, key=lambda one: one.opened_at) :]
-        there = (one for one in later if one.opened_at >= end or one.closed_at is None or one.closed_at > end)
-        if (back := next(there, None)) is not None:
-            found[life[-1].id] = back
+        since = gone_at if one.close_by == BY_NETWORK else end
+        of_device = begun[stay.session_key, stay.client_name]
+        for later in of_device[bisect_left(of_device, since, key=lambda one: one.opened_at) :]:
+            if later.id != one.id and (later.opened_at >= end or later.closed_at is None or later.closed_at > end):
+                found[one.id] = later
+                break
     return found
 
 
@@ -245,19 +270,35 @@ def _end(
         code=one.close_code or 0,
         reason=one.close_reason,
         by=one.close_by,
-        away_until=stay.away_until if back is None else None,
+        away_until=stay.away_until if back is None and one is lives[stay.id][-1] else None,
         delivered=_delivered(facts.get(one.id, ())),
         back=back,
         edge_run=runs.get(one.instance),
     )
 
 
-def _delivered(facts: Sequence[TimelineFact]) -> Delivered | None:
+def _closed(facts: Sequence[TimelineFact]) -> Closed | None:
     for fact in reversed(facts):
         end = fact.event
         if isinstance(end, Closed):
-            return Delivered(end.messages_in, end.messages_out, end.bytes_in, end.bytes_out, end.offsets)
+            return end
     return None
+
+
+def _heard_at(one: ConnectionLife, facts: Sequence[TimelineFact]) -> datetime | None:
+    """When the client of a connection that ended was heard last; None if its edge did not tell, or did not ask."""
+    end = _closed(facts)
+    if end is None or not end.heard_at or one.closed_at is None:
+        return None
+    heard_at = max(one.opened_at, datetime.fromtimestamp(time_of(end.heard_at) / 1000, UTC))
+    return heard_at if one.closed_at - heard_at <= _ANSWERS_WITHIN else None
+
+
+def _delivered(facts: Sequence[TimelineFact]) -> Delivered | None:
+    end = _closed(facts)
+    if end is None:
+        return None
+    return Delivered(end.messages_in, end.messages_out, end.bytes_in, end.bytes_out, end.offsets)
 
 
 def _caught_up(facts: Sequence[TimelineFact]) -> list[CatchUp]:

@@ -12,14 +12,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from proto.events import BY_NETWORK
 from services.sessions.commands import refusals, who, why
 from services.sessions.commands.question import Question
 from services.sessions.commands.screen import Screen
 from services.sessions.queries.periods import Period
 from services.sessions.queries.present_counts_postgres import PresentCount, PresentCounts
 from services.sessions.queries.refusals_postgres import RefusalCount, Refusals
-from services.sessions.queries.user_story_postgres import UserStory
+from services.sessions.queries.user_story_postgres import ConnectionEnd, UserStory
 from services.sessions.rows import Connection, Refusal, Session
 from tests.sessions.commands.asked import at_moment, run
 from tests.sessions.day_of_a_deploy import NOW, tell
@@ -302,3 +304,41 @@ def test_what_may_be_of_a_user_too_is_said_also_if_nothing_is_known_to_be(capsys
     nothing, again, _, seven = capsys.readouterr().out.splitlines()
     assert nothing == again and "nothing was refused" in nothing
     assert seven.startswith("7 refusals without a name in this period may concern ann, too: ")
+
+
+def test_what_is_said_of_a_client_that_is_not_back_is_true_of_its_session(capsys: pytest.CaptureFixture[str]):
+    """A session has two connections at once if its edge hung while another tab was opened."""
+    end = ConnectionEnd(
+        NOW,
+        "s",
+        "c",
+        NOW,
+        "js",
+        "1",
+        "",
+        "edge-1",
+        1006,
+        "",
+        BY_NETWORK,
+        None,
+        delivered=None,
+        back=None,
+        edge_run=None,
+    )
+    period = Period(NOW - timedelta(hours=1), NOW)
+    with at_moment(NOW):
+        for one in (
+            end,
+            replace(end, code=1000),
+            replace(end, away_until=NOW),
+            replace(end, away_until=NOW + timedelta(minutes=1)),
+        ):
+            story = UserStory("ann", period, known=True, connected=1, ends=[one], refusals=[], unnamed=0, more=False)
+            why.show(story, Question(Namespace(), NOW), Screen(NOW))
+    said = [line.strip() for line in capsys.readouterr().out.splitlines() if "Not back" in line]
+    assert said == [
+        "Not back: the session went on over another connection, which was open already.",
+        "Not back: after this code SDKs do not reconnect by themselves.",
+        "Not back. The session could be resumed until 14:30:00.",
+        "Not back yet: the session may be resumed until 14:31:00.",
+    ]

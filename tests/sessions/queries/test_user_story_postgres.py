@@ -6,7 +6,17 @@ from datetime import timedelta
 
 import pytest
 
-from proto.events import BY_NETWORK, Closed, Opened, Refused, SessionEvent, Subscribed
+from proto.events import (
+    BY_BACKEND,
+    BY_NETWORK,
+    Closed,
+    EdgeFound,
+    EdgeLost,
+    Opened,
+    Refused,
+    SessionEvent,
+    Subscribed,
+)
 from services.chassis.postgres.pool import Pool
 from services.sessions.queries.periods import Period
 from services.sessions.queries.user_story_postgres import UserStories, UserStory
@@ -27,8 +37,15 @@ def opened(at: int, name: str, key: str = "phone", address: str = "") -> Opened:
     return Opened(at=START + at, connection=name, user="ann", session_key=key, address=address)
 
 
-def closed(at: int, name: str, code: int = 1006) -> Closed:
-    return Closed(at=START + at, connection=name, code=code, by=BY_NETWORK, offsets={"news": 7})
+def closed(at: int, name: str, code: int = 1006, heard: int | None = None) -> Closed:
+    """The connection `name` broke at `at`; its client was heard last at `heard`, by default at its end."""
+    heard_at = START + (at if heard is None else heard)
+    return Closed(at=START + at, connection=name, code=code, by=BY_NETWORK, heard_at=heard_at, offsets={"news": 7})
+
+
+def returns(story: UserStory) -> dict[str, str | None]:
+    """The connection with which the client of each ended one came back."""
+    return {end.connection: None if end.back is None else end.back.connection for end in story.ends}
 
 
 async def told(postgres: Postgres, *facts: SessionEvent, limit: int = 10) -> UserStory:
@@ -72,10 +89,66 @@ async def test_a_limit_keeps_the_newest_and_says_that_there_is_more(postgres: Po
 
 async def test_a_client_that_was_back_before_its_edge_noticed_is_not_told_to_be_gone(postgres: Postgres):
     """The network dies without a word: the client connects anew at once, its old edge waits for a pong."""
-    story = await told(postgres, opened(0, "a"), opened(60_000, "b"), closed(85_000, "a"))
+    story = await told(postgres, opened(0, "a"), opened(60_000, "b"), closed(85_000, "a", heard=59_000))
     (dead,) = story.ends
     assert dead.back is not None and (dead.back.connection, dead.back.resumed) == ("b", False)
     assert dead.back.at < dead.at and dead.away_until is None
+
+
+async def test_another_tab_is_no_return(postgres: Postgres):
+    """Nothing but the order of their connections tells the tabs of a browser apart."""
+    story = await told(
+        postgres,
+        opened(0, "tab 0"),
+        opened(0, "tab 1"),
+        opened(100_000, "tab 2"),
+        opened(110_000, "tab 3"),
+        opened(120_000, "tab 4"),
+        opened(130_000, "tab 5"),
+        closed(1_000_000, "tab 1", heard=990_000),
+        closed(1_100_000, "tab 2", 1000),  # a goodbye
+        Closed(at=START + 1_200_000, connection="tab 3", code=1006, by=BY_NETWORK),  # of an edge that tells no heard_at
+        Closed(at=START + 150_000, connection="tab 4", code=3503, by=BY_BACKEND, heard_at=START + 121_000),
+        closed(1_500_000, "tab 0", heard=-1),  # a one-way stream is never heard after its beginning
+    )
+    assert returns(story) == {"tab 0": None, "tab 1": None, "tab 2": None, "tab 3": None, "tab 4": None}
+
+
+async def test_what_continues_the_session_of_one_tab_is_not_the_return_of_another(postgres: Postgres):
+    story = await told(
+        postgres,
+        opened(0, "tab 1"),
+        opened(1_000, "tab 2"),
+        closed(10_000, "tab 1"),
+        closed(200_000, "tab 2"),
+        opened(210_000, "tab 2 again"),
+    )
+    assert returns(story) == {"tab 1": None, "tab 2": "tab 2 again"}
+
+
+async def test_two_tabs_that_were_taken_for_one_session_while_an_edge_hung_are_told_apart(postgres: Postgres):
+    """The edge of the first tab hung while the second was opened, which therefore counts to the same session."""
+    story = await told(
+        postgres,
+        opened(0, "tab 1"),
+        EdgeLost(at=START + 10_000, instance="i1"),
+        opened(12_000, "tab 2"),
+        EdgeFound(at=START + 15_000, instance="i1"),
+        closed(1_000_000, "tab 1", heard=990_000),
+    )
+    assert returns(story) == {"tab 1": None} and story.ends[0].away_until is None
+
+
+async def test_a_client_that_was_back_while_its_edge_hung_is_not_told_to_be_gone(postgres: Postgres):
+    story = await told(
+        postgres,
+        opened(0, "a"),
+        EdgeLost(at=START + 10_000, instance="i1"),
+        opened(12_000, "b"),
+        EdgeFound(at=START + 15_000, instance="i1"),
+        closed(33_000, "a", heard=9_000),
+    )
+    assert returns(story) == {"a": "b"} and story.ends[0].back is not None and story.ends[0].back.resumed
 
 
 async def test_a_client_that_was_back_after_the_period_is_not_told_to_be_gone(postgres: Postgres):
