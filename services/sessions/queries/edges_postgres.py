@@ -26,12 +26,27 @@ ORDER BY {_BEGAN} DESC, instance DESC LIMIT $3"""
 _FIRST_PAGE: Final = _DURING.format(after="")
 _NEXT_PAGE: Final = _DURING.format(after=f"AND ({_BEGAN}, instance) < ($4, $5)")
 
-# The first start with software that is not that of the start before it: edges are replaced one by one.
+# A start changes the software if the edge of that name ran another before. An edge with a new name, such as that of a
+# new pod, changes it if no edge runs this software yet, and the latest one to start runs another. So an edge that is
+# added, or starts again after a crash, while others are replaced one by one is no change. Of successive changes to the
+# same software the first is the deploy.
 _DEPLOY: Final = """
-SELECT started_at AS at, software, before, edge FROM (
-    SELECT started_at, software, edge, lag(software) OVER (ORDER BY started_at, instance) AS before
+WITH starts AS (
+    SELECT started_at AS at, instance, edge, software,
+        lag(software) OVER (PARTITION BY edge ORDER BY started_at, instance) AS replaced,
+        lag(software) OVER (ORDER BY started_at, instance) AS latest,
+        max(COALESCE(stopped_at, lost_at, 'infinity')) OVER (
+            PARTITION BY software ORDER BY started_at, instance ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS runs_until
     FROM edges WHERE started_at IS NOT NULL AND started_at <= $1
-) AS starts WHERE software <> before ORDER BY started_at DESC LIMIT 1"""
+), changes AS (
+    SELECT at, instance, edge, software, COALESCE(replaced, latest) AS before,
+        lag(software) OVER (ORDER BY at, instance) AS change_before
+    FROM starts
+    WHERE software <> COALESCE(replaced, latest) AND (replaced IS NOT NULL OR COALESCE(runs_until <= at, true))
+)
+SELECT at, software, before, edge FROM changes WHERE change_before IS DISTINCT FROM software
+ORDER BY at DESC, instance DESC LIMIT 1"""
 
 
 class EdgeRun(Struct):
@@ -82,7 +97,8 @@ class EdgeRun(Struct):
 
 
 class Deploy(Struct):
-    """The moment from which edges ran another version of Fairlead: the first of them, and the version before."""
+    """The moment from which edges ran another version of Fairlead: the first of them, and the version that it ran
+    before, or that the others run if it is new."""
 
     at: datetime
     software: str

@@ -68,3 +68,63 @@ async def test_runs_that_began_together_are_each_on_one_page(postgres: Postgres)
             pages += [one.instance for one in page]
             after = EdgePlace(page[-1].began_at, page[-1].instance)
     assert pages == ["i3", "i2", "i1", "i0"]
+
+
+Start = tuple[int, str, str]
+"""The minute of a start, the edge and its software."""
+
+TWO_EDGES: list[Start] = [(-500, "edge-1", "0.1"), (-400, "edge-2", "0.1")]
+PODS: list[Start] = [(-500, "pod-a", "0.1"), (-400, "pod-b", "0.1")]
+
+
+@pytest.mark.parametrize(
+    ("starts", "deploy"),
+    [
+        (TWO_EDGES, None),
+        ([*TWO_EDGES, (0, "edge-1", "0.2"), (10, "edge-2", "0.2")], (0, "0.1", "0.2", "edge-1")),
+        # An old edge crashes, and another is added, while edges are replaced one by one.
+        ([*TWO_EDGES, (0, "edge-1", "0.2"), (1, "edge-2", "0.1")], (0, "0.1", "0.2", "edge-1")),
+        (
+            [*TWO_EDGES, (0, "edge-1", "0.2"), (1, "edge-2", "0.1"), (10, "edge-2", "0.2")],
+            (0, "0.1", "0.2", "edge-1"),
+        ),
+        ([*TWO_EDGES, (0, "edge-1", "0.2"), (1, "edge-3", "0.1"), (9, "edge-3", "0.2")], (0, "0.1", "0.2", "edge-1")),
+        # A rollback is a deploy, too, and so is the next attempt.
+        ([*TWO_EDGES, (0, "edge-1", "0.2"), (5, "edge-1", "0.1")], (5, "0.2", "0.1", "edge-1")),
+        (
+            [*TWO_EDGES, (0, "edge-1", "0.2"), (5, "edge-1", "0.1"), (7, "edge-2", "0.2"), (9, "edge-1", "0.2")],
+            (7, "0.1", "0.2", "edge-2"),
+        ),
+        # Where each edge has a name of its own, an old one goes when a new one has come.
+        (PODS, None),
+        ([*PODS, (0, "pod-c", "0.2"), (1, "pod-d", "0.1"), (10, "pod-e", "0.2")], (0, "0.1", "0.2", "pod-c")),
+        ([*PODS, (0, "pod-c", "0.2"), (3, "pod-d", "0.2"), (50, "pod-e", "0.1")], (50, "0.2", "0.1", "pod-e")),
+        ([*PODS, (0, "pod-c", "0.2"), (39, "pod-d", "0.1")], (0, "0.1", "0.2", "pod-c")),
+    ],
+)
+async def test_the_last_deploy_begins_with_the_first_edge_that_runs_other_software(
+    postgres: Postgres, starts: list[Start], deploy: tuple[int, str, str, str] | None
+):
+    """Runs last until the edge starts again, the first two pods until 5 and 40 minutes after noon."""
+    ends = {"pod-a": 5 * MINUTE, "pod-b": 40 * MINUTE}
+    runs = [
+        Edge(f"i{n}", edge, software, NOON + at * MINUTE, NOON + at * MINUTE, started_at=NOON + at * MINUTE)
+        for n, (at, edge, software) in enumerate(starts)
+    ]
+    for n, run in enumerate(runs):
+        again = next((one.first_at for one in runs[n + 1 :] if one.edge == run.edge), None)
+        end = again if run.edge not in ends else NOON + ends[run.edge]
+        if n % 2:
+            run.stopped_at = end
+        else:
+            run.lost_at = end
+    await insert(postgres.url, *runs)
+    async with Pool(postgres.url, 1) as pool:
+        found = await Edges(pool).last_deploy(EPOCH + timedelta(milliseconds=NOON + HOUR + HOUR))
+    if deploy is None:
+        assert found is None
+        return
+    at, before, software, edge = deploy
+    assert found is not None
+    assert (found.before, found.software, found.edge) == (before, software, edge)
+    assert found.at == EPOCH + timedelta(milliseconds=NOON + at * MINUTE)
