@@ -72,23 +72,28 @@ def to_nobody(question: str, way: str, status: int, seconds: float) -> None:
 
 
 class Answer(NamedTuple):
-    """A status as HTTP has it, the body in JSON, and its position and tag: "" if it has none."""
+    """A status as HTTP has it, the body in JSON, and its position and tag: "" if it has none. `kept_since`: what ended
+    before this time may be missing; "" if all is kept, or nothing was read."""
 
     status: int
     body: bytes
     position: str = ""
     tag: str = ""
+    kept_since: str = ""
 
 
 class Calls:
-    """Answers questions from the rows whose position `positions` reads. `version` is that of this software."""
+    """Answers questions from the rows whose position `positions` reads, and which are kept for `keep_s` seconds after
+    the end of a session; 0: for ever. `version` is that of this software."""
 
     def __init__(
         self,
         positions: PositionReader,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         version: str = VERSION,
+        keep_s: float = 0,
     ) -> None:
+        self._keep = timedelta(seconds=keep_s)
         self._positions = positions
         self._now = now
         self._version = version
@@ -120,14 +125,21 @@ class Calls:
             return standing
         position, tag = position_text(standing.position), self._tag(question, given, values, standing)
         if tag and (tag in known_tags or known_tags.strip() == "*"):
-            return Answer(304, b"", position, tag)
+            return Answer(304, b"", position, tag, self.kept_since)
         try:
             found = await question.answer(values)
         except TooSlow:
             return failure(503, too_slow(question, values))._replace(position=position)
         if found is None:
             return failure(404, question.missing.format(**values))._replace(position=position)
-        return Answer(200, msgspec.json.encode(found), position, tag)
+        return Answer(200, msgspec.json.encode(found), position, tag, self.kept_since)
+
+    @property
+    def kept_since(self) -> str:
+        """What ended before this time may have been removed; "" if nothing is."""
+        if not self._keep:
+            return ""
+        return f"{ceiling(self._now() - self._keep, 1):{_AS_WRITTEN}}"
 
     async def standing(self, values: Values) -> Standing | Answer:
         """Where the rows stand, once they have reached `after_position`; or the answer if they do not reach it in time,

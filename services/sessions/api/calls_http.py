@@ -24,6 +24,7 @@ from services.sessions.api.openapi import Other, describe
 from services.sessions.api.questions import Question
 
 POSITION_HEADER: Final = "fairlead-position"
+KEPT_SINCE_HEADER: Final = "fairlead-kept-since"
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -114,6 +115,8 @@ def response(answer: Answer) -> Response:
     made = Response(answer.body, answer.status, media_type="application/json")
     if answer.position:
         made.headers[POSITION_HEADER] = answer.position
+    if answer.kept_since:
+        made.headers[KEPT_SINCE_HEADER] = answer.kept_since
     if answer.tag:
         made.headers["etag"] = answer.tag
         made.headers["cache-control"] = "private, no-cache"

@@ -1,9 +1,9 @@
 """The read API over NATS: a request to the subject of a question, with its parameters as a JSON object, gets the answer
 that HTTP gives, errors included.
 
-Headers are the same as over HTTP, spelled as here: `Fairlead-Position` and `ETag` of an answer, `If-None-Match` and
-`After-Position` of a request. If the caller's ETag still holds, the answer is an empty message; no other answer is
-empty.
+Headers are the same as over HTTP, spelled as here: `Fairlead-Position`, `Fairlead-Kept-Since` and `ETag` of an answer,
+`If-None-Match` and `After-Position` of a request. If the caller's ETag still holds, the answer is an empty message; no
+other answer is empty.
 
 Instances share the requests in a queue group. There is no key: a client of NATS that may publish to these subjects is
 trusted to read. An answer goes only to an inbox, as the service may publish to subjects to which the caller may not.
@@ -104,7 +104,7 @@ class NatsCalls:
 
 
 def _headers_of(answer: Answer) -> bytes | None:
-    found = {"Fairlead_Position": answer.position, "ETag": answer.tag}
+    found = {"Fairlead_Position": answer.position, "Fairlead_Kept_Since": answer.kept_since, "ETag": answer.tag}
     said = {name: value for name, value in found.items() if value}
     return header_block(**said) if said else None
 

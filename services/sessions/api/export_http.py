@@ -15,7 +15,7 @@ from services.chassis.http.api_key import ApiKeys
 from services.chassis.http.written import WrittenWhileRead
 from services.chassis.postgres.errors import StoreAway
 from services.sessions.api.calls import AFTER_POSITION, Answer, Calls, failure
-from services.sessions.api.calls_http import POSITION_HEADER, given, refused, response
+from services.sessions.api.calls_http import KEPT_SINCE_HEADER, POSITION_HEADER, given, refused, response
 from services.sessions.api.export_formats import FORMATS, Format
 from services.sessions.api.filters import FILTERS, Filters, filters_of, narrower
 from services.sessions.api.openapi import Other
@@ -84,6 +84,8 @@ class ExportApi:
             "vary": "accept-encoding",
         }
         pieces = self._written(filters, FORMATS[form], position)
+        if kept_since := self._calls.kept_since:
+            headers[KEPT_SINCE_HEADER] = kept_since
         if accepts_gzip(request.headers.get("accept-encoding", "")):
             headers["content-encoding"] = "gzip"
             pieces = gzipped(pieces)

@@ -64,7 +64,9 @@ def describe(questions: Sequence[Question], others: Sequence[Other] = ()) -> dic
     return document(
         "Fairlead sessions",
         "Who is and was connected. Times are in UTC; the newest comes first. Every answer has an `ETag`, and the "
-        "header `Fairlead-Position`: the answer includes the session log up to there.",
+        "header `Fairlead-Position`: the answer includes the session log up to there. What ended before the time in "
+        "the header `Fairlead-Kept-Since` is removed sooner or later (`sessions.keep`): an answer about earlier times "
+        "is incomplete. Without this header everything is kept.",
         "http_api.key, or one of http_api.keys; also taken as `Authorization: apikey <key>`.",
         paths,
         {

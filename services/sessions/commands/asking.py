@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 from services.chassis.postgres.errors import SchemaRefused, StoreAway
 from services.chassis.postgres.pool import Pool
 from services.sessions.commands import channels, clock, drops, edges, refusals, timeline, users, versions, who, why
+from services.sessions.commands.kept import caution
 from services.sessions.commands.question import BadQuestion, NotFound, Question
 from services.sessions.commands.screen import Screen
 from services.sessions.printing import print_json, to_reader
@@ -43,7 +44,7 @@ _COMMANDS: Final = {
 
 def run(settings: SessionsSettings, asked: Namespace) -> None:
     """Asks what `asked.command` names and prints the answer."""
-    command, question = _COMMANDS[asked.command], Question(asked, clock.now())
+    command, question = _COMMANDS[asked.command], Question(asked, clock.now(), settings.sessions.keep)
     try:
         answer = asyncio.run(_ask(settings.postgres.url, command, question))
     except BadQuestion as error:
@@ -55,13 +56,24 @@ def run(settings: SessionsSettings, asked: Namespace) -> None:
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr] # whatever stands in for it
 
     def show() -> bool:
+        screen = Screen(question.now)
         if asked.json:
             print_json(answer)
         else:
-            command.show(answer, question, Screen(question.now))
+            command.show(answer, question, screen)
+        if incomplete := caution(answer, question, screen):
+            _say(incomplete, screen, for_a_script=asked.json)
         return True
 
     to_reader(show)
+
+
+def _say(caution: str, screen: Screen, for_a_script: bool) -> None:
+    if for_a_script:
+        sys.stderr.write(f"fairlead-sessions: {caution}\n")
+    else:
+        screen.say()
+        screen.say(caution)
 
 
 async def _ask(url: str, command: _Command, question: Question) -> Any:

@@ -18,10 +18,12 @@ class BadQuestion(Exception):
 
 
 class Question(NamedTuple):
-    """The arguments, as `arguments` names them, and the moment at which they were given."""
+    """The arguments, as `arguments` names them, and the moment at which they were given. Sessions are kept for `keep_s`
+    seconds after they end; 0: for ever."""
 
     asked: Namespace
     now: datetime
+    keep_s: float = 0
 
     @property
     def period(self) -> Period:

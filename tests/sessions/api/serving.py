@@ -69,10 +69,10 @@ def all_questions(pool: ReadPool) -> list[Question]:
     return [*sessions.questions(), *presence.questions(), *ModelQuestions(*readers).questions()]
 
 
-def application(pool: ReadPool, hub: Hub | None = None) -> Starlette:
+def application(pool: ReadPool, hub: Hub | None = None, keep_s: float = 0) -> Starlette:
     """The read API alone."""
     keys = ApiKeys(HttpApiSettings(API_KEY, KEYS))
-    calls = Calls(PositionReader(pool))
+    calls = Calls(PositionReader(pool), keep_s=keep_s)
     export, live = ExportApi(keys, calls, SessionsExport(pool)), LiveApi(keys, hub or Hub())
     others = ((EXPORT, export.export), (LIVE, live.live))
     routes = SessionsApi(keys, calls, all_questions(pool), others).routes()
@@ -80,10 +80,10 @@ def application(pool: ReadPool, hub: Hub | None = None) -> Starlette:
 
 
 @asynccontextmanager
-async def asking(url: str, statement_s: float = STATEMENT_S) -> AsyncIterator[httpx.AsyncClient]:
+async def asking(url: str, statement_s: float = STATEMENT_S, keep_s: float = 0) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the API over the database at `url`, which is prepared."""
     async with ReadPool(url, 4, statement_s) as pool:
-        transport = httpx.ASGITransport(application(pool))
+        transport = httpx.ASGITransport(application(pool, keep_s=keep_s))
         async with http_client(transport=transport, base_url="http://api", headers={"X-API-Key": API_KEY}) as http:
             yield http
 

@@ -83,6 +83,29 @@ async def test_a_tag_is_of_one_version_of_the_software(api: httpx.AsyncClient, p
         assert (await new.answer(QUESTION, [("limit", "7")], first.tag)).status == 200
 
 
+async def test_an_answer_says_from_when_on_everything_is_kept(api: httpx.AsyncClient, postgres: Postgres) -> None:
+    now = datetime(2026, 11, 30, 9, 12, 30, 1, tzinfo=UTC)
+    async with ReadPool(postgres.url, 1) as pool:
+        calls = Calls(PositionReader(pool), now=lambda: now, keep_s=86_400)
+        answer = await calls.answer(QUESTION, [])
+        assert (answer.status, answer.kept_since) == (200, "2026-11-29T09:12:31Z"), "not a moment too early"
+        same = await calls.answer(QUESTION, [], answer.tag)
+        assert (same.status, same.kept_since) == (304, answer.kept_since)
+        assert (await calls.answer(QUESTION, [("limit", "x")])).kept_since == ""
+        assert (await Calls(PositionReader(pool)).answer(QUESTION, [])).kept_since == "", "all is kept"
+
+
+@pytest.mark.parametrize("path", ["/who", "/sessions", "/drops", "/sessions/export"])
+async def test_over_http_a_header_says_from_when_on_everything_is_kept(postgres: Postgres, path: str) -> None:
+    async with Pool(postgres.url, 1) as pool:
+        await Log(pool).write(Opened(at=1, connection="a", user="ann"))
+    async with asking(postgres.url, keep_s=3600) as http, asking(postgres.url) as all_kept:
+        answer = await http.get(path)
+        since = datetime.fromisoformat(answer.headers["fairlead-kept-since"])
+        assert abs(datetime.now(UTC) - timedelta(hours=1) - since) < timedelta(minutes=1)
+        assert "fairlead-kept-since" not in (await all_kept.get(path)).headers
+
+
 async def test_a_bug_is_an_answer_as_every_other_and_in_the_log(
     api: httpx.AsyncClient, postgres: Postgres, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -44,6 +44,8 @@ async def test_a_request_is_answered_as_over_http(
     assert json.loads((await asked("session", {"id": "c1", "after_position": position})).data)["id"] == "c1"
     tag, session = answer.headers["ETag"], {"user": "ann", "limit": 2}
     again = await asked("sessions", session, If_None_Match=tag)
+    kept_since = again.headers.pop("Fairlead-Kept-Since")
+    assert kept_since >= answer.headers["Fairlead-Kept-Since"] > "2"
     assert (again.data, again.headers) == (b"", {"Fairlead-Position": position, "ETag": tag}), "nothing has changed"
     assert json.loads((await asked("sessions", {"user": "ann"}, If_None_Match=tag)).data)["sessions"], (
         "another question"
