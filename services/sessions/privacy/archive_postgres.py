@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Final, NamedTuple
 
 from services.chassis.postgres.pool import Pool
+from services.sessions.log_archive_postgres import LogArchive
 from services.sessions.privacy.progress import Progress
 from services.sessions.privacy.rewriting import Connections
 from services.sessions.rows_postgres import moment
@@ -15,7 +16,7 @@ _PAGE: Final = 256
 _STEP: Final = "log archive"
 
 _READ: Final = """
-SELECT epoch, sequence, data FROM log_archive WHERE (epoch, sequence) > ($1, $2) ORDER BY epoch, sequence LIMIT $3"""
+SELECT sequence, data FROM log_archive WHERE epoch = $1 AND sequence > $2 ORDER BY sequence LIMIT $3"""
 _ONE: Final = "SELECT data FROM log_archive WHERE epoch = $1 AND sequence = $2"
 _REWRITE: Final = "UPDATE log_archive SET data = $3 WHERE epoch = $1 AND sequence = $2"
 _REMOVE: Final = "DELETE FROM log_archive WHERE epoch = $1 AND sequence = $2"
@@ -53,17 +54,18 @@ class Archive:
                 await database.execute(_INSERT, epoch, sequence, moment(stored_at), writer, data)
 
     async def messages(self) -> AsyncIterator[Archived]:
-        """All of them, epoch by epoch, in order."""
-        place, done = Place("", 0), 0
-        while True:
-            async with self._pool.database() as database:
-                page = [Archived(Place(row[0], row[1]), row[2]) for row in await database.fetch(_READ, *place, _PAGE)]
-            for message in page:
-                yield message
-            if len(page) < _PAGE:
-                return
-            place, done = page[-1].place, done + len(page)
-            self._progress(_STEP, done, 0)
+        """All of them, in the order in which they were stored: epochs are random letters, and the fact that tells whose
+        a connection is must come before those that only name the connection."""
+        done = 0
+        for epoch in [each.epoch for each in await LogArchive(self._pool).epochs()]:
+            after, left = 0, True
+            while left:
+                async with self._pool.database() as database:
+                    page = await database.fetch(_READ, epoch, after, _PAGE)
+                for sequence, data in page:
+                    yield Archived(Place(epoch, sequence), data)
+                after, left, done = page[-1][0] if page else after, len(page) == _PAGE, done + len(page)
+                self._progress(_STEP, done, 0)
 
     async def search(self, about: Connections) -> list[Place]:
         """Where the messages about the user are. `about` learns of connections."""
