@@ -26,14 +26,11 @@ from services.chassis.nats.erasing import erase, message_at
 from services.chassis.nats.streams import store
 from services.chassis.postgres.pool import Pool
 from services.sessions.privacy.command import export_user
-from services.sessions.privacy.erasure import Erasure
-from services.sessions.privacy.log_nats import LogOfPerson
 from services.sessions.privacy.person import Person
-from services.sessions.privacy.progress import unwatched
 from services.sessions.privacy.tables_postgres import Tables
 from services.sessions.projection import NAMES
 from services.sessions.settings import SessionsSettings, from_environ
-from services.sessions.store import Position, StoreAway
+from services.sessions.store import Position
 from tests.sessions.database import execute
 from tests.sessions.privacy.stores import found_in_jetstream, found_in_postgres
 from tests.sessions.running import metric, sessions_of, start, variables
@@ -108,64 +105,6 @@ async def test_a_user_goes_from_all_tables_and_others_stay(
             assert users == ["bob"]
         finally:
             await database.close()
-
-
-async def test_what_edges_tell_late_is_found_though_nothing_says_any_more_whose_it_is(
-    services: Services, nats_server: NatsServer, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    service = await start(services, nats_server, postgres, SESSIONS_ARCHIVE="true").ready(60)
-    async with linked(nats_server.url) as link, Pool(postgres.url, 3) as pool:
-
-        async def written(number: int, *events: SessionEvent) -> None:
-            await store(link, subjects.session_events("i"), batch(number, *events), None)
-            await eventually(lambda: _is_at(postgres, number))
-
-        def erasure_of(user: str) -> Erasure:
-            return Erasure(link, pool, Person(user), [], unwatched)
-
-        async def where(text: str) -> set[str]:
-            return await found_in_jetstream(link, Person(text)) | await found_in_postgres(postgres.url, Person(text))
-
-        await written(1, Opened(1_000, "c1", "ann"), Opened(1_001, "c2", "bob"))
-        once = erasure_of("ann")
-        await once.search()
-        await once.erase()
-        late = Refused(1_003, "publish", 103, connection="c1", channel="late of ann")
-        await written(2, Subscribed(1_002, "c1", "late of ann"), late, Subscribed(1_002, "c2", "of bob"))
-        assert await where("late of ann") == {"SESSIONS", "log_archive", "refusals"}
-        again = erasure_of("ann")
-        report = await again.search()
-        assert (report.stores["log messages"], report.stores["refusals"]) == (1, 1)
-        await again.erase()
-        assert await where("late of ann") == set() and "subscriptions" in await where("of bob")
-        assert not (await erasure_of("ann").search()).total
-
-        dies = erasure_of("bob")
-        await dies.search()
-        await written(3, Closed(1_004, "c2", 1000, "late of bob"))
-        with monkeypatch.context() as patched:
-            patched.setattr(LogOfPerson, "search", _died)
-            with pytest.raises(StoreAway):
-                await dies.erase()
-        assert await where("late of bob") == {"SESSIONS", "log_archive"}
-        goes_on = erasure_of("bob")
-        await goes_on.search()
-        await goes_on.erase()
-        assert await where("late of bob") == set()
-    assert await service.stop() == 0
-
-
-async def _died(*arguments: object) -> None:
-    """The search for what came in meanwhile, after `Erased` was folded."""
-    raise StoreAway("it died")
-
-
-async def _is_at(postgres: Postgres, number: int) -> None:
-    database = await asyncpg.connect(postgres.url)
-    try:
-        assert await database.fetchval("SELECT number FROM log_writers WHERE instance = 'i'") == number
-    finally:
-        await database.close()
 
 
 def _written(path: Path) -> tuple[list[dict[str, Any]], int]:
