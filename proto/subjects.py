@@ -346,6 +346,11 @@ def consumer_info(stream: str, consumer: str) -> str:
     return f"$JS.API.CONSUMER.INFO.{stream}.{consumer}"
 
 
+def consumer_list(stream: str) -> str:
+    """The subject on which JetStream lists the consumers of a stream, with the state of each."""
+    return f"$JS.API.CONSUMER.LIST.{stream}"
+
+
 def consumer_delete(stream: str, consumer: str) -> str:
     """The subject on which JetStream deletes a consumer of a stream."""
     return f"$JS.API.CONSUMER.DELETE.{stream}.{consumer}"

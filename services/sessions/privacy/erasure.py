@@ -15,6 +15,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
+from services.chassis.nats.consumers import Consumer
 from services.chassis.nats.link import NatsLink
 from services.chassis.postgres.pool import Pool
 from services.sessions.claims_postgres import Claim, OthersWork, Work, claimed
@@ -35,7 +36,9 @@ _HEARD_S: Final = 6.0
 _AGAIN_S: Final = 0.1
 HEARING: Final = "asking whether the sessions service runs"
 READING: Final = "waiting until all have read the session log"
-"""The step in which the read models and the webhooks read the messages that will be rewritten."""
+"""The step in which the read models, the webhooks and durable consumers read the messages that will be rewritten."""
+_NAMED: Final = 8
+"""How many consumers are named that have not read the log."""
 
 
 @dataclass(slots=True)
@@ -133,6 +136,7 @@ class Erasure:
         found, about = self._found, self._about
         assert found is not None, "search first"
         done: Counter[str] = Counter()
+        await self._acknowledged(found.log)
         await self._tables.remember(about)
         done["facts in the log"] = await self._log.erase(about, found.epoch, found.log)
         done["facts in the archive"] = await self._archive.erase(about, found.archive)
@@ -141,6 +145,7 @@ class Erasure:
         await self._read_upto(erased, found.epoch)
         late = await self._log.search(about, found.upto, erased)
         await self._tables.remember(about)
+        await self._acknowledged(late)
         done["facts in the log"] += await self._log.erase(about, found.epoch, late)
         await self._erase_published(await self._publications.search(), await self._keys.search())
         await held.check()
@@ -167,6 +172,16 @@ class Erasure:
                 f"{position.sequence} of {sequence}: it must run, and catch up",
             )
 
+    async def _acknowledged(self, sequences: array[int]) -> None:
+        """Waits until the durable consumers of the log have acknowledged the newest of these messages, which are to be
+        rewritten: the stream loses them as a whole, with what they say about others."""
+        if not sequences:
+            return
+        last, until = sequences[-1], self._until()
+        while behind := await self._log.consumers_before(last):
+            self._progress(READING, min(each.acknowledged for each in behind), last)
+            await self._wait(until, _behind(behind, last))
+
     def _until(self, patience_s: float | None = None) -> float:
         return asyncio.get_running_loop().time() + (self._patience_s if patience_s is None else patience_s)
 
@@ -174,3 +189,13 @@ class Erasure:
         if asyncio.get_running_loop().time() > until:
             raise Incomplete(why)
         await asyncio.sleep(_AGAIN_S)
+
+
+def _behind(consumers: list[Consumer], last: int) -> str:
+    named = [f"{each.name} (up to {each.acknowledged})" for each in consumers[:_NAMED]]
+    if len(consumers) > _NAMED:
+        named.append(f"{len(consumers) - _NAMED} more")
+    return (
+        f"message {last} of the stream SESSIONS is to be rewritten, and durable consumers have not acknowledged it: "
+        f"{', '.join(named)}. Let them catch up, or remove those that nobody uses (nats consumer rm SESSIONS NAME)"
+    )

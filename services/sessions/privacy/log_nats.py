@@ -15,6 +15,7 @@ from typing import Final
 
 from proto import subjects
 from proto.events import Erased, EventBatch, encode_batch
+from services.chassis.nats.consumers import Consumer, durable_consumers
 from services.chassis.nats.erasing import erase, message_at
 from services.chassis.nats.link import NatsAway, NatsLink, header_block
 from services.chassis.nats.stream_reads import StoredMessage, read_stream
@@ -61,6 +62,11 @@ class LogOfPerson:
                     yield message
             after = messages[-1].sequence if messages else upto
             self._progress(_STEP, min(after, upto), upto)
+
+    async def consumers_before(self, sequence: int) -> list[Consumer]:
+        """The durable consumers that have not acknowledged the log up to this message: they would never get the facts
+        about others that a rewritten message has."""
+        return [each for each in await durable_consumers(self._link, _STREAM) if not each.has_read(sequence)]
 
     async def erase(self, about: Connections, epoch: str, sequences: array[int]) -> int:
         """Removes the facts about the user from these messages, the newest first. Returns how many facts that were."""

@@ -2,82 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-
-import asyncpg
 import pytest
 
-from proto import subjects
-from proto.events import Closed, EventBatch, Opened, Refused, SessionEvent, Subscribed, encode_batch
-from services.chassis.nats.link import NatsLink
-from services.chassis.nats.streams import store
-from services.chassis.postgres.pool import Pool
-from services.sessions.privacy.erasure import Erasure
+from proto.events import Closed, Opened, Refused, Subscribed
 from services.sessions.privacy.log_nats import LogOfPerson
 from services.sessions.privacy.person import Person
-from services.sessions.privacy.progress import unwatched
 from services.sessions.store import StoreAway
 from tests.sessions.database import execute
-from tests.sessions.privacy.stores import found_in_jetstream, found_in_postgres
-from tests.sessions.running import start
+from tests.sessions.privacy.places import place
 from tests.sessions.test_claims_postgres import END
-from tests.support.eventually import eventually
-from tests.support.links import linked
 from tests.support.processes import Services
 from tests.support.servers import NatsServer, Postgres
 
 pytestmark = pytest.mark.integration
-
-
-@dataclass
-class Place:
-    """Stores with an archive, and the sessions service. Ann (c1) and Bob (c2) have connected."""
-
-    link: NatsLink
-    pool: Pool
-    postgres: Postgres
-    _number: int = 0
-
-    async def written(self, *events: SessionEvent) -> None:
-        """An edge writes a batch of these facts, and the service folds it."""
-        self._number += 1
-        batch = encode_batch(EventBatch("edge", "i", self._number, list(events)))
-        await store(self.link, subjects.session_events("i"), batch, None)
-        await eventually(self._is_folded)
-
-    async def _is_folded(self) -> None:
-        database = await asyncpg.connect(self.postgres.url)
-        try:
-            last = await database.fetchval("SELECT number FROM log_writers WHERE instance = 'i'")
-            assert last == self._number
-        finally:
-            await database.close()
-
-    async def searched(self, user: str) -> Erasure:
-        """An erasure that has found what there is, and shows it to the operator."""
-        erasure = Erasure(self.link, self.pool, Person(user), [], unwatched)
-        await erasure.search()
-        return erasure
-
-    async def erase(self, user: str) -> None:
-        await (await self.searched(user)).erase()
-
-    async def where(self, text: str) -> set[str]:
-        """The streams and tables that have a text."""
-        person = Person(text)
-        return await found_in_jetstream(self.link, person) | await found_in_postgres(self.postgres.url, person)
-
-
-@asynccontextmanager
-async def place(services: Services, nats_server: NatsServer, postgres: Postgres) -> AsyncIterator[Place]:
-    service = await start(services, nats_server, postgres, SESSIONS_ARCHIVE="true").ready(60)
-    async with linked(nats_server.url) as link, Pool(postgres.url, 3) as pool:
-        it = Place(link, pool, postgres)
-        await it.written(Opened(1_000, "c1", "ann"), Opened(1_001, "c2", "bob"))
-        yield it
-    assert await service.stop() == 0
 
 
 async def test_what_edges_tell_late_is_found_though_nothing_says_any_more_whose_it_is(
@@ -88,12 +25,12 @@ async def test_what_edges_tell_late_is_found_though_nothing_says_any_more_whose_
         late = Refused(1_003, "publish", 103, connection="c1", channel="late of ann")
         await it.written(Subscribed(1_002, "c1", "late of ann"), late, Subscribed(1_002, "c2", "of bob"))
         assert await it.where("late of ann") == {"SESSIONS", "log_archive", "refusals"}
-        again = Erasure(it.link, it.pool, Person("ann"), [], unwatched)
+        again = it.erasure("ann")
         report = await again.search()
         assert (report.stores["log messages"], report.stores["refusals"]) == (1, 1)
         await again.erase()
         assert await it.where("late of ann") == set() and "subscriptions" in await it.where("of bob")
-        assert not (await Erasure(it.link, it.pool, Person("ann"), [], unwatched).search()).total
+        assert not (await it.erasure("ann").search()).total
 
         dies = await it.searched("bob")
         await it.written(Closed(1_004, "c2", 1000, "late of bob"))
