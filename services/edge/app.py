@@ -300,6 +300,7 @@ class Edge:
             await asyncio.sleep(TICK_S)
             self.context.timing_wheel.turn(self.context.clock.now())
             self.context.refusal_facts.sweep()
+            self.context.refusals.sweep()
             self._node.channels.sweep()
 
     async def _audit(self) -> None:

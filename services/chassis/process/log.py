@@ -117,3 +117,8 @@ class Throttle:
         self._said_of[who] += 1
         held, self._held = self._held, 0
         return held
+
+    def forget(self, now: float) -> None:
+        """Forgets who caused lines, if the time for which they were counted is over. How many were suppressed stays."""
+        if now - self._began >= self._per_s:
+            self._said_of.clear()

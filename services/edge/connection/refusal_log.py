@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Final
@@ -22,7 +23,10 @@ ALL_USERS: Final = 300
 """Lines about users in 10 s: about 25 MB an hour at the most, however many of them are refused."""
 
 MAX_USERS: Final = 2000
-"""Pairs of user and kind whose lines are counted. If there are more, the count of the oldest pair is dropped."""
+"""Pairs of user and kind whose lines are counted. If there are more, the one refused longest ago is dropped."""
+
+FORGET_S: Final = 300.0
+"""How long after the last refusal a pair is dropped, and with it the number of lines about it that were left out."""
 
 _OTHERS: Final = "others"
 _SHOWN_LENGTH: Final = 100
@@ -50,7 +54,7 @@ class RefusalLog:
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._of_strangers: dict[str, Throttle] = {}
-        self._of_users: dict[tuple[str, str], Throttle] = {}
+        self._of_users: OrderedDict[tuple[str, str], tuple[Throttle, float]] = OrderedDict()  # with the last refusal
         self._users = Throttle(ALL_USERS)
 
     def write(
@@ -70,17 +74,31 @@ class RefusalLog:
             with nullcontext() if trace is None else working_in(trace):
                 log.info("%s: %s%s", what, why, more, extra=fields)
 
+    def sweep(self) -> None:
+        """Forgets users, and addresses, who were not refused lately. Called every few seconds at least."""
+        now = self._now()
+        for throttle in self._of_strangers.values():
+            throttle.forget(now)
+        before = now - FORGET_S
+        while self._of_users:
+            whom, (_, at) = next(iter(self._of_users.items()))
+            if at > before:
+                return
+            del self._of_users[whom]
+
     def _more_of_user(self, kind: str, user: str) -> str | None:
         """What the line says about lines that were left out; None if it is left out itself."""
-        throttle = self._of_users.get((kind, user))
+        now = self._now()
+        throttle, _ = self._of_users.pop((kind, user), (None, 0.0))
         if throttle is None:
             if len(self._of_users) >= MAX_USERS:
-                del self._of_users[next(iter(self._of_users))]
-            throttle = self._of_users[kind, user] = Throttle(OF_A_USER)
-        held = throttle.allows(self._now())
+                self._of_users.popitem(last=False)
+            throttle = Throttle(OF_A_USER)
+        self._of_users[kind, user] = throttle, now  # the last in order
+        held = throttle.allows(now)
         if held is None:
             return None
-        left_out = self._users.allows(self._now())
+        left_out = self._users.allows(now)
         if left_out is None:
             return None
         more = f" ({held} more like this of the same user before)" if held else ""

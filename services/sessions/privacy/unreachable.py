@@ -6,6 +6,8 @@ from typing import Final
 
 UNREACHABLE: Final = (
     "publications in the memory of edges: in the user's own channels, until these are closed or 128 others follow",
+    "names of these channels in the memory of edges: until 4,096 others follow, or the edge stops",
+    "users and addresses in the memory of edges, as they were refused, or limits count them: for minutes",
     "what publications of others say about the user, in their payloads: remove it by history_remove",
     "messages that NATS dropped before, by age or number: their bytes are in its files until it compacts these",
     "dead rows and the write-ahead log of PostgreSQL: until VACUUM, and until its segments are used again",

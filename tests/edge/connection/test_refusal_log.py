@@ -6,7 +6,7 @@ import pytest
 
 from services.chassis.process.log_fields import about
 from services.edge.backend.backend import BackendError, Caller
-from services.edge.connection.refusal_log import ALL_USERS, RefusalLog
+from services.edge.connection.refusal_log import ALL_USERS, FORGET_S, RefusalLog
 from tests.edge.conversation import token
 from tests.edge.signers import SECRET
 from tests.edge.talks import Talk, connected
@@ -84,6 +84,44 @@ def test_the_lines_about_all_users_are_bounded(caplog: pytest.LogCaptureFixture)
     clock.time += 10
     refusals.write("a command was refused", "it", about(user="alice"))
     assert caplog.messages[-1].endswith(f"(before, {10_000 - ALL_USERS} lines about other users were left out)")
+
+
+def test_users_are_forgotten_some_minutes_after_their_last_refusal() -> None:
+    clock = FakeClock()
+    refusals = RefusalLog(clock.now)
+
+    def remembered() -> list[str]:
+        return [user for user in ("ann", "bob") if user in repr(vars(refusals))]
+
+    for _ in range(9):
+        refusals.write("a command was refused", "it", about(user="ann"))
+        refusals.write("a command was refused", "it", about(user="bob"))
+    clock.time += FORGET_S / 2
+    refusals.write("a command was refused", "it", about(user="ann"))
+    refusals.sweep()
+    assert remembered() == ["ann", "bob"]
+    clock.time += FORGET_S / 2
+    refusals.sweep()
+    assert remembered() == ["ann"]
+    clock.time += FORGET_S / 2
+    refusals.sweep()
+    assert remembered() == []
+
+
+def test_addresses_are_forgotten_and_how_many_lines_were_left_out_is_not(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    clock = FakeClock()
+    refusals = RefusalLog(clock.now)
+    for _ in range(9):
+        refusals.write("an upgrade was refused", "it", about(address="192.0.2.1"))
+    clock.time += 5
+    refusals.sweep()
+    refusals.write("an upgrade was refused", "it", about(address="192.0.2.1"))
+    clock.time += 5
+    refusals.sweep()
+    assert "192.0.2.1" not in str([list(throttle._said_of) for throttle in refusals._of_strangers.values()])
+    refusals.write("an upgrade was refused", "it", about(address="192.0.2.2"))
+    assert caplog.messages[5:] == ["an upgrade was refused: it (5 more like this of clients without a user before)"]
 
 
 async def test_the_refusals_of_one_client_can_be_searched_for(caplog: pytest.LogCaptureFixture) -> None:
