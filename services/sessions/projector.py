@@ -104,6 +104,7 @@ class Projector:
                 await self._work()
             except PositionConflict as conflict:
                 self._waiting.gives_way(conflict.actual.sequence, time.monotonic())
+                self._store.release()
                 self._gives_way, pause = True, _RETRY_S[0]
             except (StoreAway, LogAway, LogNewer, SchemaRefused, FactsRefused) as error:
                 if self._waiting.problem is None:

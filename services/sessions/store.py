@@ -102,6 +102,9 @@ class Store(Protocol):
         Raises `FactsRefused`, and `StoreAway`.
         """
 
+    def release(self) -> None:
+        """Another process folds from now on: forgets all that is kept in memory about users. Nothing else changes."""
+
     async def open_instances(self) -> set[str]:
         """The instances of edges with open connections. Raises `StoreAway`."""
 

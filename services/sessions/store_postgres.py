@@ -35,7 +35,7 @@ from services.sessions.read_set import ReadSet, read_set_of
 from services.sessions.resident import Resident
 from services.sessions.rows_postgres import columns
 from services.sessions.store import ORIGIN, Outcome, Position, PositionConflict, Tell, refusals, unseen
-from services.sessions.values import label, name_of
+from services.sessions.values import label, lineage_of, name_of
 from services.sessions.writes_postgres import Write, writes_of
 
 log = logging.getLogger(__name__)
@@ -97,6 +97,10 @@ class PostgresStore:
     async def position(self) -> Position:
         async with self._pool.database() as database:
             return (await _stored_position(database))[0]
+
+    def release(self) -> None:
+        self._rows = None
+        lineage_of.cache_clear()
 
     async def open_instances(self) -> set[str]:
         async with self._pool.database() as database:
@@ -286,6 +290,7 @@ async def _write(database: Database, plan: _Plan) -> None:
         raise _NotNew
     if plan.erased:
         await erase(database, plan.erased)
+        lineage_of.cache_clear()  # it has user ids
     for write in plan.writes:
         await write(database)
 

@@ -9,7 +9,8 @@ from typing import Final
 from services.sessions.rows import MAX_ID, MAX_LABEL_BYTES, MAX_TEXT, MAX_TIME
 
 _LINEAGES: Final = 32_768
-"""Cached lineages: of clients that come back soon, and for a fold after a restart, which needs each several times."""
+"""Cached lineages: of clients that come back soon, and for a fold after a restart, which needs each several times. The
+cache has user ids: it is cleared when a user is erased."""
 
 
 @lru_cache(_LINEAGES)

@@ -1,4 +1,5 @@
-"""What PostgreSQL has of users who are erased is found by their digests, and goes; nothing of others does."""
+"""What PostgreSQL has of users who are erased is found by their digests, and goes, as does what the process that folds
+has in memory; nothing of others does."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from services.sessions.retention_postgres import Retention
 from services.sessions.state import State
 from services.sessions.store import ORIGIN, Position
 from services.sessions.store_postgres import PostgresStore
+from services.sessions.values import lineage_of
 from tests.contract.session_rows import stays_of
 from tests.sessions.database import execute, read_rows
 from tests.support.servers import Postgres
@@ -61,6 +63,40 @@ async def test_users_go_by_their_digests_with_refusals_of_their_connections(post
         assert {user for user, *_ in rows.users} == {"bob"}
         assert stays_of(rows) == [] and {name for name, _ in rows.timeline} == {"c2"}
     assert there.refusals == afresh.refusals
+
+
+def _in_memory(store: PostgresStore) -> str:
+    rows = store._rows
+    return "" if rows is None else repr([rows.sessions, rows.connections, rows.channels, rows.users, rows.timeline])
+
+
+async def test_the_process_that_folds_forgets_them_too(postgres: Postgres) -> None:
+    name = "a-user-of-this-test"
+    story: list[SessionEvent] = [Opened(1_000, "c1", name, "phone"), Opened(1_000, "c2", "bob")]
+    async with Pool(postgres.url, 2) as pool:
+        store = PostgresStore(pool, 60_000)
+        await store.commit(ORIGIN, Position("e", 1), [EventBatch("e", "i", 1, story)])
+        assert name in _in_memory(store) and lineage_of.cache_info().currsize
+        erased = EventBatch("e", "i", 2, [Erased(2_000, user_digest(name))])
+        await store.commit(Position("e", 1), Position("e", 2), [erased])
+        assert name not in _in_memory(store) and "bob" in _in_memory(store)
+        assert not lineage_of.cache_info().currsize
+
+
+async def test_a_process_that_gives_way_keeps_nobody_in_memory_and_can_take_over_again(postgres: Postgres) -> None:
+    async with Pool(postgres.url, 2) as pool:
+        store, other = PostgresStore(pool, 60_000), PostgresStore(pool, 60_000)
+        told = [
+            EventBatch("e", "i", 1, [Opened(1_000, "c1", "ann"), Opened(1_000, "c2", "bob")]),
+            EventBatch("e", "i", 2, [Closed(2_000, "c1", 1006)]),
+            EventBatch("e", "i", 3, [Opened(3_000, "c3", "ann")]),
+        ]
+        await store.commit(ORIGIN, Position("e", 1), told[:1])
+        store.release()
+        assert _in_memory(store) == "" and not lineage_of.cache_info().currsize
+        await other.commit(Position("e", 1), Position("e", 2), told[1:2])
+        assert (await store.commit(Position("e", 2), Position("e", 3), told[2:])).resumed == 1
+    assert (await read_rows(postgres.url)).sessions == fold(State(60_000), told).sessions
 
 
 async def test_who_is_meant_is_known_as_long_as_a_session_is_kept(postgres: Postgres) -> None:

@@ -330,3 +330,30 @@ async def test_a_log_that_was_made_anew_is_said_once_however_often_the_store_ref
     await asyncio.gather(running, return_exceptions=True)
     assert caplog.text.count("the session log was recreated") == 1
     assert instruments.registry.get_sample_value("fairlead_sessions_log_recreated_total") == 1
+
+
+class WatchedStore(MemoryStore):
+    """A store that notes when it is told that another process folds."""
+
+    def __init__(self) -> None:
+        super().__init__(RESUME_WINDOW_MS)
+        self.released: list[Position] = []
+
+    def release(self) -> None:
+        self.released.append(self._position)
+
+
+async def test_the_store_is_told_that_another_instance_folds_also_while_nothing_is_to_be_folded(
+    monkeypatch: pytest.MonkeyPatch, log: LogDouble
+) -> None:
+    monkeypatch.setattr(module, "CHECK_INTERVAL_S", 0.01)
+    store = WatchedStore()
+    made = Projector(log, store, nothing, Instruments())  # type: ignore[arg-type]  # a double
+    running = asyncio.create_task(made.run())
+    log.write(1)
+    await eventually(lambda: made.sequence == 1)
+    assert not store.released
+    await store.commit(Position("epoch", 1), Position("epoch", 2), [])  # by another instance
+    await eventually(lambda: store.released == [Position("epoch", 2)])
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)

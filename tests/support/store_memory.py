@@ -77,6 +77,9 @@ class MemoryStore:
         self.state = state
         return Outcome(*(now - then for now, then in zip(_counts(state), before, strict=True)))
 
+    def release(self) -> None:
+        """Its rows are the store itself."""
+
     async def open_instances(self) -> set[str]:
         return {one.instance for one in self.state.connections.values() if one.closed_at is None}
 
