@@ -77,6 +77,7 @@ ROWS: Final = (
     # A writer's number is needed while its batches may be in the log, which is never longer than what is kept.
     ("log_writers", "wrote_at < $1"),
     ("dead_letters", "put_aside_at < $1"),
+    ("webhook_dead_letters", "put_aside_at < $1"),
     ("overtaken_messages", "noticed_at < $1"),
 )
 """Tables, and which of their rows are removed. Rows of living sessions stay, and so do erasures. OFFSET 0 makes

@@ -102,6 +102,23 @@ async def test_which_connections_were_of_an_erased_user_is_known_while_the_log_m
                 assert await database.fetchval("SELECT count(*) FROM erased_connections") == left
 
 
+@pytest.mark.parametrize(("keep_s", "left"), [(0.0, 2), (DAY_S, 1)], ids=["for ever", "a day"])
+async def test_dead_letters_which_may_name_users_go_after_the_time_too(postgres: Postgres, keep_s: float, left: int):
+    for number, ago in ((1, "2 days"), (2, "1 hour")):
+        at = f"now() - interval '{ago}'"
+        await execute(
+            postgres.url,
+            f"INSERT INTO dead_letters VALUES ('e', {number}, 'i', 'why', 'ann', 3, {at})",
+            "INSERT INTO webhook_dead_letters (webhook, reason, events, body, put_aside_at) "
+            f"VALUES ('w', 'why', 1, 'ann', {at})",
+        )
+    async with Pool(postgres.url, 1) as pool:
+        await Retention(pool, keep_s, Instruments()).prune(datetime.now(UTC))
+        async with pool.database() as database:
+            for table in ("dead_letters", "webhook_dead_letters"):
+                assert await database.fetchval(f"SELECT count(*) FROM {table}") == left, table
+
+
 async def test_an_edge_that_runs_stays_however_long_it_is_idle(postgres: Postgres):
     runs: dict[str, list[SessionEvent]] = {
         "idle": [EdgeStarted(at=0, software="1.0.0")],
