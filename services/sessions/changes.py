@@ -86,7 +86,7 @@ def _of_session(state: State, row: Session, kind: ChangeKind | None, channels: d
     left = sorted(channel for channel, subscribed in channels.items() if not subscribed)
     told: list[tuple[ChangeKind, list[str]]] = [("subscribed", joined), ("unsubscribed", left)]
     if kind in ("away", "ended"):
-        told = [(kind, left), ("subscribed", joined)]  # by a connection of an edge that was not lost
+        told = [(kind, left)]  # it has no open connection
     elif kind is not None:
         told = [(kind, joined), ("unsubscribed", left)]
     moved_from = state.left_edge.get(row.id)

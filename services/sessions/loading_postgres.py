@@ -105,6 +105,8 @@ async def load(database: Database, rows: Resident, read_set: ReadSet, presuming:
     sessions = [session_of(row) for row in await database.fetch(sql.SESSIONS, list(missing))] if missing else []
     _add_sessions(rows, sessions)
     await _add_connections(database, rows, connections)
+    resumed = [one.id for one in sessions if one.ended_at is None and one.connections > 1]
+    await _add_connections_of(database, rows, resumed, sql.OPEN_OF_SESSIONS)  # it goes on with one if another closes
     if read_set.erased:
         theirs = [one.id for one in rows.sessions.values() if one.user and user_digest(one.user) in read_set.erased]
         await _add_connections_of(database, rows, theirs)

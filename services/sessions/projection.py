@@ -217,7 +217,7 @@ def _edge_found(state: State, event: EdgeFound, at: int) -> None:
     instance = name_of(event.instance)
     edges.found(state, instance, at)
     back = [one for one in state.unsettled(instance) if one.closed_at is not None]
-    for connection in sorted(back, key=_age):
+    for connection in sorted(back, key=_age, reverse=True):  # a session that had ended names its newest one
         session = state.sessions.get(connection.session_id)
         drops.count(state, connection, "" if session is None else session.client_name, -1)
         sessions.reopened(state, connection)

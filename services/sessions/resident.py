@@ -1,10 +1,10 @@
 """The working set of rows that stays in memory from commit to commit, so that a fold need not load them. Pure.
 
 Connections that are open, or were lost with their edge, are here with their open subscriptions; other connections have
-none until a fact names one. A session need not have all its connections here: closed ones are loaded again when a fact
-names them, or when another session absorbs theirs. Open sessions stay, with their latest connection, and so do the
-sessions that ended last. So memory grows with the open sessions and their channels, but neither with their age, nor
-with how often they were resumed or changed channels.
+none until a fact names one. A session has all its open connections here, but it need not have the others: closed ones
+are loaded again when a fact names them, or when another session absorbs theirs. Open sessions stay, with their latest
+connection, and so do the sessions that ended last. So memory grows with the open sessions and their channels, but
+neither with their age, nor with how often they were resumed or changed channels.
 """
 
 from __future__ import annotations
@@ -80,11 +80,14 @@ class Resident(State):
             self._ended.setdefault(row.id, 0)
 
     def add_connection(self, row: Connection) -> None:
-        """Adds a stored connection, unless it is there already."""
+        """Adds a stored connection, unless it is there already. Its session has been added before."""
         if row.id in self._leaving and row.session_id not in self.sessions:
             return
         self.put_connection(row)
         self.known.add(row.id)
+        session = self.sessions.get(row.session_id)
+        if row.closed_at is None and session is not None and session.connection != row.id:
+            self.with_several.add(session.id)
 
     def visit(self, connections: set[str]) -> None:
         """Open subscriptions of these connections, which have closed for good, will be added for the next fold only."""
@@ -158,6 +161,7 @@ class Resident(State):
         del self._ended[id_]
         self.known.discard(id_)
         session = self.sessions.pop(id_)
+        self.with_several.discard(id_)
         if session.lineage is not None:
             self._drop(self._opened, session.lineage, (session.opened_at, id_))
             self.opened_since = max(self.opened_since, session.opened_at + 1)

@@ -8,7 +8,7 @@ from typing import Final
 from services.chassis.postgres.schema import Schema
 
 SCHEMA: Final = Schema(
-    head="0006",
+    head="0007",
     migrations=Path(__file__).parent / "migrations",
     version_table="alembic_version",
     how="run `python -m services.sessions migrate`, or set sessions.migrate = true",

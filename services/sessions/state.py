@@ -66,6 +66,7 @@ class State:
         self.interrupted = 0  # times that a session lost its connection in a way after which it may be resumed
         self.resumed = 0
         self.edges_lost = 0
+        self.with_several: set[str] = set()  # sessions that may have several open connections
         self._away: dict[str, list[tuple[int, str]]] = {}  # lineage -> (away_until, session)
         self._opened: dict[str, list[tuple[int, str]]] = {}  # lineage -> (opened_at, session)
         self._resuming: dict[str, set[str]] = defaultdict(set)  # session -> its connections that do not bear its name
@@ -124,6 +125,14 @@ class State:
     def unsettled(self, instance: str) -> list[Connection]:
         """The connections of an edge process that are open, or closed only because the edge counts as lost."""
         return [self.connections[name] for name in self._unsettled.get(instance, ())]
+
+    def newest_open(self, session: Session) -> Connection | None:
+        """Of the open connections of a session, the one that was opened last."""
+        rows = [self.connections[name] for name in self.connections_of(session.id)]
+        open_ones = [row for row in rows if row.closed_at is None]
+        if not open_ones:
+            self.with_several.discard(session.id)
+        return max(open_ones, key=lambda row: (row.opened_at, row.id), default=None)
 
     def longest_away(self, lineage: str, at: int) -> Session | None:
         """Of the sessions of this lineage that may be continued at `at`, the one that has been away for longest. A
@@ -203,11 +212,14 @@ class State:
             self.changed_connections.add(connection)
             self._resuming[row.id].add(connection)
         self._resuming.pop(later.id, None)
+        if later.id in self.with_several:
+            self.with_several.add(row.id)
         self._forget(later.id)
 
     def _forget(self, session: str) -> None:
         del self.sessions[session]
         self.changed_sessions.discard(session)
+        self.with_several.discard(session)
         self.left_edge.pop(session, None)
         self.removed.add(session)
 

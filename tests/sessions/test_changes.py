@@ -15,6 +15,7 @@ from services.sessions.changes import (
     encode_changes,
 )
 from services.sessions.projection import fold
+from services.sessions.resident import Resident
 from services.sessions.rows import Session, Subscription
 from services.sessions.state import State
 from tests.contract.session_rows import subscriptions_of
@@ -29,12 +30,12 @@ class Story:
 
     def commit(self, *events: Any, edge: str = "edge-1") -> list[Change] | None:
         self._number += 1
-        state = State(60_000)
+        state = Resident(60_000)
         if self._rows is not None:
             for session in self._rows.sessions.values():
-                state.put_session(session)
+                state.add_session(session)
             for connection in self._rows.connections.values():
-                state.put_connection(connection)
+                state.add_connection(connection)
             for subscription in subscriptions_of(self._rows).values():
                 state.subscriptions.put(subscription)
         batches = [EventBatch(edge, f"i of {edge}", self._number, list(events))]
@@ -135,8 +136,9 @@ def test_a_channel_knows_of_each_turn_of_a_session_that_is_there_by_a_connection
     story.commit(EdgeLost(at=3, instance="i of edge-1"))
     story.commit(Opened(at=4, connection="b", user="ann"), edge="edge-2")
     assert told(story.commit(EdgeFound(at=5, instance="i of edge-1"))) == [("subscribed", "a", ["news"])]
-    ended = story.commit(Closed(at=6, connection="b", code=1000), edge="edge-2")
-    assert told(ended) == [("ended", "a", []), ("subscribed", "a", ["news"])]
+    closed = story.commit(Closed(at=6, connection="b", code=1000), edge="edge-2")
+    assert told(closed) == [("resumed", "a", ["news"])]
+    assert [one.left_edge for one in closed or ()] == ["edge-2"]
 
 
 def test_a_session_that_moved_tells_the_edge_that_it_left() -> None:

@@ -90,3 +90,32 @@ async def test_facts_of_stays_that_memory_has_forgotten_change_what_a_fold_over_
             batches.append(batch(number + 1, *facts))
             await store.commit(Position("e", number) if number else ORIGIN, Position("e", number + 1), batches[-1:])
     assert rows_of(await read_rows(postgres.url)) == rows_of(fold(State(WINDOW_MS), batches))
+
+
+@pytest.mark.parametrize("how", ["without memory", "restarted", "with memory"])
+async def test_a_session_goes_on_with_the_connection_whose_edge_was_found_whatever_memory_has(
+    postgres: Postgres, how: str
+):
+    hour = 3_600_000  # sessions as old as that are not loaded whole
+    told = [
+        batch(1, Opened(OPENED, "c1", "ann"), Subscribed(OPENED, "c1", "news")),
+        batch(1, EdgeLost(OPENED + 100, "i1"), instance="w"),
+        batch(1, Opened(OPENED + 120, "c2", "ann"), instance="i2"),
+        batch(2, EdgeFound(OPENED + 200, "i1"), instance="w"),
+        batch(1, Opened(OPENED + hour, "d1"), instance="i3"),
+        batch(2, Closed(OPENED + hour, "c2", 1001), Opened(OPENED + hour + 10, "c3", "ann"), instance="i2"),
+        batch(2, Closed(OPENED + hour + 5_000, "c1", 1000)),
+    ]
+    async with Pool(postgres.url, 4) as pool:
+        store = PostgresStore(pool, WINDOW_MS)
+        for number, one in enumerate(told):
+            if how != "with memory":
+                store = PostgresStore(pool, WINDOW_MS, max_resident=0 if how == "without memory" else 1_000)
+            await store.commit(Position("e", number) if number else ORIGIN, Position("e", number + 1), [one])
+    rows = await read_rows(postgres.url)
+    assert rows_of(rows) == rows_of(fold(State(WINDOW_MS), told))
+    assert {name: (one.connection, one.ended_at) for name, one in rows.sessions.items()} == {
+        "c1": ("c1", OPENED + hour + 5_000),
+        "c3": ("c3", None),
+        "d1": ("d1", None),
+    }

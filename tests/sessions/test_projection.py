@@ -169,6 +169,57 @@ def test_a_lost_edge_closes_its_open_connections_and_a_found_one_gets_exactly_th
     assert state.sessions["c3"].ended_at == 5
 
 
+@pytest.mark.parametrize("found_at", [130, 160])
+def test_a_session_goes_on_with_the_tab_whose_edge_was_found(found_at: int):
+    """The second tab resumed the session of the first, whose edge seemed lost. It closes after the edge is found, or
+    before."""
+    facts: list[tuple[str, SessionEvent]] = [
+        ("i1", ann("c1", 0, client_version="1", address="10.0.0.1")),
+        ("w", EdgeLost(at=100, instance="i1")),
+        ("i2", ann("c2", 120, client_version="2", address="10.0.0.2")),
+        ("i2", Closed(at=150, connection="c2", code=1000)),
+        ("w", EdgeFound(at=found_at, instance="i1")),
+    ]
+    state = told(*sorted(facts, key=lambda fact: fact[1].at))
+    session = only(state)
+    assert (session.ended_at, session.end_code, session.away_until) == (None, None, None)
+    assert (session.connection, session.connected_at, session.connections) == ("c1", 0, 2)
+    assert (session.edge, session.instance) == ("edge-i1", "i1")
+    assert (session.client_version, session.address) == ("1", "10.0.0.1")
+    apply(state, Closed(at=300, connection="c1", code=1001))
+    assert (session.ended_at, session.end_code, session.away_until) == (300, 1001, 300 + WINDOW_MS)
+    apply(state, ann("c3", 310), "edge-i2", "i2")
+    assert (only(state).connection, session.connections) == ("c3", 3)
+
+
+def test_of_a_session_whose_tabs_were_on_edges_that_were_found_the_newest_goes_on():
+    state = told(
+        ("i1", ann("c1", 0)),
+        EdgeLost(at=100, instance="i1"),
+        ("i1", ann("c2", 120)),
+        EdgeLost(at=200, instance="i1"),
+        EdgeFound(at=210, instance="i1"),
+    )
+    assert (only(state).connection, only(state).ended_at) == ("c2", None)
+    apply(state, Closed(at=250, connection="c1", code=1000))
+    assert (only(state).connection, only(state).ended_at) == ("c2", None)
+    apply(state, Closed(at=260, connection="c2", code=1000))
+    assert (only(state).connection, only(state).ended_at) == ("c2", 260)
+
+
+def test_a_session_that_absorbed_another_goes_on_with_the_tab_that_was_open_there():
+    state = told(
+        ("i1", ann("c1", 0)),
+        ("i2", ann("c2", 110)),
+        EdgeLost(at=200, instance="i2"),
+        ("i3", ann("c3", 210)),
+        EdgeFound(at=300, instance="i2"),
+        ("i1", Closed(at=100, connection="c1", code=1001)),  # late: c2 continued c1
+        ("i3", Closed(at=400, connection="c3", code=1000)),
+    )
+    assert (only(state).id, only(state).connection, only(state).ended_at) == ("c1", "c2", None)
+
+
 def test_a_client_of_a_killed_edge_that_was_back_before_the_loss_was_noticed_continues():
     state = told(("i1", ann("c1", 0)), ("i2", ann("c2", 1_500)), EdgeLost(at=1_000, instance="i1"))
     assert (only(state).id, only(state).connection) == ("c1", "c2")
@@ -263,6 +314,7 @@ def rows_agree(state: State) -> None:
         own = [one for one in state.connections.values() if one.session_id == session.id]
         current = state.connections[session.connection]
         assert session.connections == len(own)
+        assert (session.ended_at is None) == any(one.closed_at is None for one in own)
         assert current in own
         assert session.ended_at == current.closed_at
         assert session.end_code == current.close_code

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from proto.events import EventBatch, Opened, Refused, Subscribed, user_digest
 from services.sessions.projection import fold
 from services.sessions.read_set import ReadSet, read_set_of
+from services.sessions.resident import Resident
 from services.sessions.rows import Connection, Session
 from services.sessions.state import State
 from tests.contract.session_rows import rows_of, subscriptions_of
@@ -20,7 +21,7 @@ from tests.sessions.stories import WINDOW_MS, long_story, split, stories
 
 def loaded(whole: State, read_set: ReadSet) -> State:
     """A state with copies of those rows of `whole` that the read set names, as a store would load them."""
-    state = State(WINDOW_MS)
+    state = Resident(WINDOW_MS)
     state.know_erasures(whole.erasures)
 
     def erased(row: Connection) -> bool:
@@ -29,12 +30,12 @@ def loaded(whole: State, read_set: ReadSet) -> State:
 
     def of_sessions(sessions: list[Session]) -> None:
         for session in sessions:
-            state.put_session(copy.copy(session))
+            state.add_session(copy.copy(session))
 
     def of_connections(connections: list[Connection]) -> None:
         of_sessions([whole.sessions[row.session_id] for row in connections])
         for row in connections:
-            state.put_connection(copy.copy(row))
+            state.add_connection(copy.copy(row))
 
     of_connections(
         [
@@ -46,6 +47,9 @@ def loaded(whole: State, read_set: ReadSet) -> State:
             or erased(row)
         ]
     )
+    for row in whole.connections.values():
+        if row.closed_at is None and row.session_id in state.sessions:
+            state.add_connection(copy.copy(row))
     ends = read_set.ends(state)
     for span in ends:
         assert read_set.ends_before(span.first + 1), "a store would not look for what comes later"

@@ -19,7 +19,7 @@ from services.sessions.projection import NAMES, fold
 from services.sessions.rows_postgres import moment
 from services.sessions.schema_postgres import SCHEMA
 from services.sessions.state import State
-from services.sessions.store import Position
+from services.sessions.store import ORIGIN, Position
 from services.sessions.store_postgres import PostgresStore
 from services.sessions.values import WATCH_WRITER
 from tests.contract.session_rows import rows_of, subscriptions_of
@@ -156,9 +156,9 @@ async def test_the_store_goes_on_from_there(empty_postgres: Postgres, upgraded: 
 
 async def test_all_models_stand_where_sessions_stood(empty_postgres: Postgres, upgraded: State):
     database = await asyncpg.connect(empty_postgres.url)
-    rows = await database.fetch("SELECT name, epoch, sequence, generation FROM projections")
+    rows = await database.fetch("SELECT name, epoch, sequence FROM projections")
     await database.close()
-    assert {tuple(row) for row in rows} == {(name, *AT, 0) for name in NAMES.values()}
+    assert {tuple(row) for row in rows} == {(name, *AT) for name in NAMES.values()}
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -206,6 +206,32 @@ async def test_edges_of_before_never_hung_until_they_are_rebuilt(empty_postgres:
         ]
         await PostgresStore(pool, WINDOW_MS).commit(Position("e", 1), Position("e", 3), batches)
     assert await hangs(url) == dict.fromkeys(("i1", "i2"), (None, 1, START + 500, START + 509))
+
+
+async def test_a_session_that_ended_beside_an_open_connection_is_open_again(empty_postgres: Postgres):
+    """Its connections are folded on: it ends with the last of them."""
+    url = empty_postgres.url
+    told = batches(
+        ("i1", 1, [opened(0, "a1", "ann", "1"), opened(1, "b1", "bob")]),
+        (WATCH_WRITER, 1, [EdgeLost(at=START + 100, instance="i1")]),
+        ("i2", 1, [opened(120, "a2", "ann", "2")]),
+        (WATCH_WRITER, 2, [EdgeFound(at=START + 130, instance="i1")]),
+        ("i2", 2, [closed(150, "a2", 1000)]),
+    )
+    await dataclasses.replace(SCHEMA, head="0006").migrate(url)
+    async with Pool(url, 2) as pool:
+        store = PostgresStore(pool, WINDOW_MS)
+        await store.commit(ORIGIN, Position("e", 5), told)
+        await execute(
+            url,
+            f"""UPDATE sessions SET ended_at = '{moment(START + 150).isoformat()}', end_code = 1000, connection = 'a2',
+            client_version = '2', edge = 'edge-i2', instance = 'i2', connected_at = opened_at WHERE id = 'a1'""",
+        )
+        await SCHEMA.migrate(url)
+        assert rows_of(await read_rows(url), ["sessions"]) == rows_of(fold(State(WINDOW_MS), told), ["sessions"])
+        await store.commit(Position("e", 5), Position("e", 6), batches(("i1", 2, [closed(HOUR, "a1", 1000)])))
+    sessions = (await read_rows(url)).sessions
+    assert {name: row.ended_at for name, row in sessions.items()} == {"a1": START + HOUR, "b1": None}
 
 
 async def hangs(url: str) -> dict[str, tuple[int | None, int, int | None, int | None]]:

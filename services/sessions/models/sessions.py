@@ -7,6 +7,9 @@ has been away for longest.
 
 Facts of two edges reach the log in any order: a client can be on edge B before edge A has written that it left. A
 session that ends therefore absorbs a later session of its lineage, if one was opened after that moment.
+
+A session is open while one of its connections is, and names an open one. There are several only if an edge was found
+that had counted as lost, after another connection resumed the session.
 docs/decisions/0014-session-resume-heuristic.md has the reasons and limits.
 """
 
@@ -23,26 +26,33 @@ def opened(state: State, event: Opened, name: str, at: int, edge: str, instance:
     user, key, client = event.user, event.session_key, event.client_name
     version, address = label(event.client_version), text(event.address)
     lineage = lineage_of(user, key, client)
-    session = state.longest_away(lineage, at) if lineage is not None else None
-    if session is None:
+    away = state.longest_away(lineage, at) if lineage is not None else None
+    session_id = name if away is None else away.id
+    connection = Connection(name, session_id, edge, instance, at, None, None, "", "", version, address)
+    if away is None:
         session = Session(
             name, identity(user), label(key), label(client), version, edge, instance, name, 1, at, lineage,
             None, None, None, "", "", address,
         )  # fmt: skip
         state.put_session(session)
+        state.changed_sessions.add(name)
     else:
-        state.left_edge.setdefault(session.id, session.edge)
-        session.connection, session.edge, session.instance = name, edge, instance
-        session.client_version, session.address = version, address
+        session = away
         session.connections += 1
-        session.connected_at = at
-        state.set_end(session, None, None, None)
         state.resumed += 1
-    state.changed_sessions.add(session.id)
-    connection = Connection(name, session.id, edge, instance, at, None, None, "", "", version, address)
+        _go_on(state, session, connection)
     state.put_connection(connection)
     state.changed_connections.add(name)
     return session, connection
+
+
+def _go_on(state: State, session: Session, connection: Connection) -> None:
+    """The session has this connection, which is open, from now on. It is not the session's only one."""
+    state.left_edge.setdefault(session.id, session.edge)
+    session.connection, session.edge, session.instance = connection.id, connection.edge, connection.instance
+    session.client_version, session.address = connection.client_version, connection.address
+    session.connected_at = connection.opened_at
+    state.set_end(session, None, None, None)
 
 
 def closed(state: State, connection: Connection, at: int, code: int, reason: str, by: str) -> Session | None:
@@ -54,6 +64,9 @@ def closed(state: State, connection: Connection, at: int, code: int, reason: str
         return None
     if session.connection != connection.id:
         return None  # the session has gone on with another connection
+    if session.id in state.with_several and (other := state.newest_open(session)) is not None:
+        _go_on(state, session, other)
+        return None
     if session.lineage is None or not is_resumable(code):
         state.set_end(session, at, None, code, reason, by)
         return None
@@ -76,6 +89,10 @@ def reopened(state: State, connection: Connection) -> None:
         state.unknown += 1  # somebody deleted its row
     elif session.connection == connection.id:
         state.set_end(session, None, None, None)
+    elif session.ended_at is not None:
+        _go_on(state, session, connection)
+    else:
+        state.with_several.add(session.id)
 
 
 def subscribed(state: State, event: Subscribed, connection: Connection, channel: str, at: int) -> bool | None:

@@ -134,7 +134,7 @@ async def test_what_ends_it_changes_nothing_and_facts_that_arrive_meanwhile_are_
             await reader.close()
         await work
         assert await verified(settings)
-        assert any("d2-ann" in row for row in await rows_of(postgres.url, "sessions"))
+        assert any("d2-bob" in row for row in await rows_of(postgres.url, "sessions"))
         assert await schemas_beside(postgres.url) == 0, "also what was killed has left nothing"
 
 
