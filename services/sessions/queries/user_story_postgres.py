@@ -13,14 +13,14 @@ from msgspec import Struct
 from proto.events import BY_NETWORK, Closed, Subscribed
 from services.chassis.postgres.pool import Database, Pool
 from services.sessions.queries.edges_postgres import EdgeRun, Edges
+from services.sessions.queries.end_facts_postgres import beginnings, closings
 from services.sessions.queries.periods import Period
 from services.sessions.queries.refusals_postgres import RefusalCounts, RefusedClient
-from services.sessions.queries.timeline_postgres import ConnectionLife, TimelineFact, facts_of
+from services.sessions.queries.timeline_postgres import ConnectionLife
 from services.sessions.values import identity, time_of
 
 MAX_SESSIONS: Final = 500
 MAX_CONNECTIONS: Final = 2000
-_MAX_BATCHES: Final = 20_000
 _ANSWERS_WITHIN: Final = timedelta(minutes=5)
 """A client that is not heard for longer is never heard: one-way streams of SSE and HTTP answer no pings."""
 _AFTER: Final = 50
@@ -173,13 +173,16 @@ class UserStories:
             ended.sort(key=lambda end: (end[0].closed_at, end[0].id), reverse=True)
             more = len(ended) > limit or sum(one.during for one in stays) == MAX_SESSIONS or cut
             ended = ended[:limit]
-            facts = await _facts(database, {one.id: one for one, _ in ended})
-            back = _returns(ended, stays, lives, facts)
-            facts |= await _facts(database, {one.id: one for one in back.values() if one.id not in facts})
+            closed, cut_at = await closings(database, [one for one, _ in ended])
+            more, ended = more or cut_at is not None, ended[:cut_at]
+            back = _returns(ended, stays, lives, closed)
+            returned = {place: back[one.id] for place, (one, _) in enumerate(ended) if one.id in back}
+            subscribed, cut_at = await beginnings(database, returned)
+            more, ended = more or cut_at is not None, ended[:cut_at]
         runs = await Edges(self._pool).of(sorted({one.instance for one, _ in ended}))
         counts = RefusalCounts(self._pool)
         refusals, unnamed = await counts.ones(period, limit, user), await counts.unnamed(period)
-        ends = [_end(one, stay, back.get(one.id), lives, facts, runs) for one, stay in ended]
+        ends = [_end(one, stay, back.get(one.id), lives, closed, subscribed, runs) for one, stay in ended]
         more = more or refusals.next is not None
         known = known or bool(refusals.rows)
         return UserStory(user, period, known, connected, ends, refusals.rows, unnamed, more)
@@ -198,20 +201,11 @@ async def _connections(
     return found, len(rows) == MAX_CONNECTIONS
 
 
-async def _facts(database: Database, lives: Mapping[str, ConnectionLife]) -> dict[str, list[TimelineFact]]:
-    """The facts about these connections in order, by connection."""
-    found: dict[str, list[TimelineFact]] = {}
-    for batch in await facts_of(database, list(lives.values()), _MAX_BATCHES):
-        for fact in batch:
-            found.setdefault(fact.connection, []).append(fact)
-    return found
-
-
 def _returns(
     ended: Sequence[tuple[ConnectionLife, _Stay]],
     stays: Sequence[_Stay],
     lives: Mapping[str, list[ConnectionLife]],
-    facts: Mapping[str, list[TimelineFact]],
+    closed: Mapping[str, Closed],
 ) -> dict[str, ConnectionLife]:
     """For each of these connections, the one with which its client came back: the next one of its session, else the
     first one of a later session of the same device.
@@ -230,7 +224,7 @@ def _returns(
     found = {}
     for one, stay in ended:
         assert one.closed_at is not None
-        end, heard_at = one.closed_at, _heard_at(one, facts.get(one.id, ()))
+        end, heard_at = one.closed_at, _heard_at(one, closed.get(one.id))
         gone_at = end if heard_at is None else min(heard_at, end)
         later = resumed.get(one.id)
         if later is not None and (heard_at is None or later.opened_at >= gone_at):
@@ -250,14 +244,15 @@ def _end(
     stay: _Stay,
     later: ConnectionLife | None,
     lives: Mapping[str, list[ConnectionLife]],
-    facts: Mapping[str, list[TimelineFact]],
+    closed: Mapping[str, Closed],
+    subscribed: Mapping[str, Mapping[str, Subscribed]],
     runs: Mapping[str, EdgeRun],
 ) -> ConnectionEnd:
     assert one.closed_at is not None
     back = None
     if later is not None:
         resumed = later in lives[stay.id]
-        back = Return(later.id, later.edge, later.opened_at, resumed, _caught_up(facts.get(later.id, ())))
+        back = Return(later.id, later.edge, later.opened_at, resumed, _caught_up(subscribed.get(later.id, {})))
     return ConnectionEnd(
         at=one.closed_at,
         session=stay.id,
@@ -271,42 +266,29 @@ def _end(
         reason=one.close_reason,
         by=one.close_by,
         away_until=stay.away_until if back is None and one is lives[stay.id][-1] else None,
-        delivered=_delivered(facts.get(one.id, ())),
+        delivered=_delivered(closed.get(one.id)),
         back=back,
         edge_run=runs.get(one.instance),
     )
 
 
-def _closed(facts: Sequence[TimelineFact]) -> Closed | None:
-    for fact in reversed(facts):
-        end = fact.event
-        if isinstance(end, Closed):
-            return end
-    return None
-
-
-def _heard_at(one: ConnectionLife, facts: Sequence[TimelineFact]) -> datetime | None:
+def _heard_at(one: ConnectionLife, end: Closed | None) -> datetime | None:
     """When the client of a connection that ended was heard last; None if its edge did not tell, or did not ask."""
-    end = _closed(facts)
     if end is None or not end.heard_at or one.closed_at is None:
         return None
     heard_at = max(one.opened_at, datetime.fromtimestamp(time_of(end.heard_at) / 1000, UTC))
     return heard_at if one.closed_at - heard_at <= _ANSWERS_WITHIN else None
 
 
-def _delivered(facts: Sequence[TimelineFact]) -> Delivered | None:
-    end = _closed(facts)
+def _delivered(end: Closed | None) -> Delivered | None:
     if end is None:
         return None
     return Delivered(end.messages_in, end.messages_out, end.bytes_in, end.bytes_out, end.offsets)
 
 
-def _caught_up(facts: Sequence[TimelineFact]) -> list[CatchUp]:
+def _caught_up(first: Mapping[str, Subscribed]) -> list[CatchUp]:
     """What the first subscription to each channel brought."""
-    found: dict[str, CatchUp] = {}
-    for fact in facts:
-        one = fact.event
-        if isinstance(one, Subscribed) and one.channel not in found:
-            caught_up = CatchUp(one.channel, one.recovered, one.recovered_from, one.recovered_count, one.offset)
-            found[one.channel] = caught_up
-    return [found[channel] for channel in sorted(found)]
+    return [
+        CatchUp(channel, one.recovered, one.recovered_from, one.recovered_count, one.offset)
+        for channel, one in sorted(first.items())
+    ]

@@ -18,6 +18,7 @@ from proto.events import (
     Subscribed,
 )
 from services.chassis.postgres.pool import Pool
+from services.sessions.queries import end_facts_postgres
 from services.sessions.queries.periods import Period
 from services.sessions.queries.user_story_postgres import UserStories, UserStory
 from services.sessions.rows import UserDevice
@@ -85,6 +86,44 @@ async def test_a_limit_keeps_the_newest_and_says_that_there_is_more(postgres: Po
     story = await told(postgres, *facts, limit=2)
     assert ([one.connection for one in story.ends], story.more) == (["c3", "c2"], True)
     assert story.ends[0].away_until is not None
+
+
+@pytest.mark.parametrize(("at_once", "most", "ends"), [(True, 100, 3), (True, 1, 1), (False, 50, 2), (False, 10, 2)])
+async def test_of_much_that_clients_did_the_newest_ends_are_told_whole_and_that_there_is_more(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, at_once: bool, most: int, ends: int
+):
+    """Each connection of a client that subscribes and leaves again and again has many facts: in the row that says how
+    it was closed, or in those that say what its client got when it was back."""
+    life, over = list[SessionEvent](), list[SessionEvent]()
+    for at in range(0, 4000, 1000):
+        life.append(opened(at, f"c{at}"))
+        life += [Subscribed(at=START + at + n, connection=f"c{at}", channel=f"{n}", offset=n) for n in range(1, 31)]
+        (life if at_once else over).append(closed(at + 500, f"c{at}"))
+    period = Period(EPOCH + timedelta(milliseconds=START), EPOCH + timedelta(milliseconds=START, hours=1))
+    async with Pool(postgres.url, 1) as pool:
+        await PostgresStore(pool, WINDOW_MS).commit(ORIGIN, Position("e", 2), [batch(1, *life), batch(2, *over)])
+        everything = await UserStories(pool).why("ann", period, 10)
+        monkeypatch.setattr(end_facts_postgres, "MAX_FACTS", most)
+        some = await UserStories(pool).why("ann", period, 10)
+    assert not everything.more and [each.connection for each in everything.ends] == ["c3000", "c2000", "c1000", "c0"]
+    assert [len(each.back.channels) for each in everything.ends if each.back is not None] == [30, 30, 30]
+    assert some.more and some.ends == everything.ends[:ends]
+
+
+async def test_the_newest_end_is_told_however_much_its_client_did_when_it_was_back(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(end_facts_postgres, "MAX_FACTS", 1)
+    rows = [
+        batch(number, Subscribed(at=START + 2_000 + number, connection="b", channel=f"{number}")) for number in (2, 3)
+    ]
+    period = Period(EPOCH + timedelta(milliseconds=START), EPOCH + timedelta(milliseconds=START, hours=1))
+    async with Pool(postgres.url, 1) as pool:
+        before = batch(1, opened(0, "a"), closed(1_000, "a"), opened(2_000, "b"))
+        await PostgresStore(pool, WINDOW_MS).commit(ORIGIN, Position("e", 3), [before, *rows])
+        story = await UserStories(pool).why("ann", period, 10)
+    (end,) = story.ends
+    assert story.more and end.back is not None and [one.channel for one in end.back.channels] == ["2"]
 
 
 async def test_a_client_that_was_back_before_its_edge_noticed_is_not_told_to_be_gone(postgres: Postgres):
