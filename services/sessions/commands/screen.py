@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, Protocol
 
 from rich.cells import cell_len
@@ -19,7 +19,7 @@ from services.sessions.commands.moments import REST_OF_SECOND
 from services.sessions.commands.plot import condensed, curve
 from services.sessions.commands.tables import GAP, INDENT, listed, shortened, stacked, width, widths
 from services.sessions.printing import printable
-from services.sessions.queries.periods import HOUR_S, MINUTE_S, Period, Point
+from services.sessions.queries.periods import DAY_S, HOUR_S, MINUTE_S, Period, Point
 
 ANONYMOUS: Final = "(anonymous)"
 """The user of clients without one."""
@@ -161,7 +161,8 @@ class Screen:
 
     def plot(self, points: Sequence[Point], step_s: int, what: str, peaks: bool = False) -> None:
         """Prints an empty line, and a curve of `what` per step, with its title. If there is no room for each step,
-        several are added up, or for `peaks` their greatest is taken. A single step is not a curve."""
+        several are added up, or for `peaks` their greatest is taken. A single step is not a curve. Days are those of
+        UTC, as they are counted, and the title says so."""
         if len(points) < 2:
             return
         is_of_days = self.now - points[0].at.astimezone() >= timedelta(hours=24)
@@ -172,14 +173,16 @@ class Screen:
         marks = [self._mark(one.at, step_s, is_of_days) for one in points[::size]]
         wide = max(1, min(_WIDEST, room // len(values)))
         self.say()
-        self.heading(f"{what} per {spoken(timedelta(seconds=step_s * size)).removeprefix('1 ')}")
+        days = " (days in UTC)" if step_s >= DAY_S else ""
+        self.heading(f"{what} per {spoken(timedelta(seconds=step_s * size)).removeprefix('1 ')}{days}")
         for line in curve(values, marks, end, wide):
             self._console.print(Text(line))
 
     def _mark(self, at: datetime, step_s: int, with_day: bool) -> str:
+        if step_s >= DAY_S:
+            of_utc = at.astimezone(UTC)
+            return f"{of_utc.day} {of_utc:%b}"
         local = at.astimezone()
-        if step_s >= 24 * HOUR_S:
-            return f"{local.day} {local:%b}"
         return f"{local.day} {local:%b %H:%M}" if with_day else f"{local:%H:%M}"
 
     def time(self, at: datetime | None, seconds: bool = True) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +15,19 @@ from services.sessions.queries.periods import Period, Point
 NOW = datetime(2026, 11, 28, 13, 30, tzinfo=UTC)
 
 
-@pytest.fixture(autouse=True)
-def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with monkeypatch.context() as patch:
-        patch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+@contextmanager
+def zone(rules: str) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", rules)
         time.tzset()
         yield
     time.tzset()
+
+
+@pytest.fixture(autouse=True)
+def berlin() -> Iterator[None]:
+    with zone("CET-1CEST,M3.5.0,M10.5.0/3"):
+        yield
 
 
 @contextmanager
@@ -188,6 +195,17 @@ def test_a_plot_of_more_than_a_day_says_the_day_at_each_mark(monkeypatch):
     with narrow(monkeypatch, 80) as printed:
         Screen(NOW).plot(points, 3600, "drops")
     assert printed.getvalue().splitlines()[-1] == "   27 Nov 08:30    27 Nov 16:30    28 Nov 00:30    28 Nov 08:30  now"
+
+
+def test_days_are_those_of_utc_as_they_are_counted_and_the_title_says_so(capsys):
+    days = [Point(datetime(2026, 11, day, tzinfo=UTC), 1) for day in range(20, 29)]
+    with zone("EST5EDT,M3.2.0,M11.1.0"):  # New York
+        Screen(NOW).plot(days, 86_400, "drops")
+        Screen(NOW).plot(days[:-1], 86_400, "drops")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if "drops" in line] == ["drops per d (days in UTC)"] * 2
+    (first, *_, last), past = (re.findall(r"\d+ Nov|now", line) for line in lines if "Nov" in line)
+    assert (first, last, past[-1]) == ("20 Nov", "now", "28 Nov")
 
 
 @pytest.mark.parametrize("no_color", ["", "1"])
