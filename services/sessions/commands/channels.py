@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, time
+from datetime import date
 from typing import Final
 
 from msgspec import Struct
@@ -93,20 +93,20 @@ def _show_curve(answer: ChannelCurve, screen: Screen) -> None:
     screen.plot([Point(one.at, one.peak) for one in answer.hours], HOUR_S, "most subscribers", peaks=True)
     screen.say()
     rows = []
-    for day, peak_hour, of_day in by_day(answer.hours):
+    for peak_hour, of_day in by_day(answer.hours):
         numbers = f"{of_day.last:,}", f"{of_day.subscriptions:,}"
-        rows.append((screen.day(day), f"{of_day.peak:,}", f"{peak_hour.at.astimezone():%H:%M}", *numbers))
+        rows.append((screen.day(peak_hour.at), f"{of_day.peak:,}", screen.hour(peak_hour.at), *numbers))
     screen.table(_DAYS, rows, numbers=(1, 3, 4))
 
 
-def by_day(hours: list[ChannelHour]) -> list[tuple[datetime, ChannelHour, ChannelHour]]:
-    """The hours joined by day of the local zone: its beginning, the hour of its peak, and the whole of it."""
-    days: dict[datetime, list[ChannelHour]] = {}
+def by_day(hours: list[ChannelHour]) -> list[tuple[ChannelHour, ChannelHour]]:
+    """The hours joined by day of the local zone: the hour of its peak, and the whole of it."""
+    days: dict[date, list[ChannelHour]] = {}
     for one in hours:
-        days.setdefault(datetime.combine(one.at.astimezone().date(), time()).astimezone(), []).append(one)
+        days.setdefault(one.at.astimezone().date(), []).append(one)
     joined = []
-    for day, parts in days.items():
+    for parts in days.values():
         highest = max(parts, key=lambda one: one.peak)
         subscriptions = sum(one.subscriptions for one in parts)
-        joined.append((day, highest, ChannelHour(day, highest.peak, parts[-1].last, subscriptions)))
+        joined.append((highest, ChannelHour(parts[0].at, highest.peak, parts[-1].last, subscriptions)))
     return joined

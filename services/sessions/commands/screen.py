@@ -183,22 +183,32 @@ class Screen:
             of_utc = at.astimezone(UTC)
             return f"{of_utc.day} {of_utc:%b}"
         local = at.astimezone()
-        return f"{local.day} {local:%b %H:%M}" if with_day else f"{local:%H:%M}"
+        return f"{local.day} {local:%b} {self.hour(at)}" if with_day else self.hour(at)
 
-    def time(self, at: datetime | None, seconds: bool = True) -> str:
-        """A moment in the local zone, without the day if that is today; "" for None."""
+    def time(self, at: datetime | None, seconds: bool = True, rest: str = "") -> str:
+        """A moment in the local zone, without the day if that is today; "" for None. `rest` is printed
+        after the seconds: their fraction."""
         if at is None:
             return ""
-        local = at.astimezone()
-        of_day = f"{local:%H:%M:%S}" if seconds else f"{local:%H:%M}"
-        if local.date() == self.now.date():
+        of_day = self._of_day(at, ("%H:%M:%S" if seconds else "%H:%M"), rest)
+        if at.astimezone().date() == self.now.date():
             return of_day
         return f"{self.day(at)} {of_day}"
+
+    def hour(self, at: datetime) -> str:
+        """A moment in the local zone, to the minute, without its day."""
+        return self._of_day(at, "%H:%M")
+
+    def _of_day(self, at: datetime, form: str, rest: str = "") -> str:
+        """With its distance to UTC if clocks have been set forward or back since then: `zone` is that of `now`."""
+        local = at.astimezone()
+        offset = "" if local.utcoffset() == self.now.utcoffset() else _offset(local)
+        return f"{local.strftime(form)}{rest}{offset}"
 
     def exact(self, at: datetime) -> str:
         """A moment in the form that `moments.of_presence` reads: without a fraction it is the end of the second."""
         is_end = at - at.replace(microsecond=0) == REST_OF_SECOND
-        return self.time(at) + ("" if is_end else fraction(at) or ".0")
+        return self.time(at, rest="" if is_end else fraction(at) or ".0")
 
     def day(self, at: datetime) -> str:
         """The day of a moment in the local zone, with the year if that is another one."""
@@ -207,7 +217,7 @@ class Screen:
 
     @property
     def zone(self) -> str:
-        """The zone of the times, and the day of those without one: "28 Nov 2026, UTC"."""
+        """The zone of the times that do not name another one, and the day of those without one: "28 Nov 2026, UTC"."""
         return f"{self.now.day} {self.now:%b %Y}, {zone_of(self.now)}"
 
     def period(self, period: Period) -> str:
@@ -217,7 +227,7 @@ class Screen:
         return f"from {self._bound(period.since)} to {until} ({self.zone})"
 
     def _bound(self, at: datetime) -> str:
-        return self.time(at, seconds=bool(at.second or at.microsecond)) + fraction(at)
+        return self.time(at, seconds=bool(at.second or at.microsecond), rest=fraction(at))
 
 
 def fraction(at: datetime) -> str:
@@ -232,11 +242,16 @@ def _moved(places: Sequence[int], shown: Sequence[int]) -> list[int]:
 
 def zone_of(at: datetime) -> str:
     """The zone of a moment: its name, and its distance to UTC if the name does not say it."""
-    offset, name = at.strftime("%z"), at.tzname() or ""
-    shown = f"{offset[:3]}:{offset[3:]}"
+    shown, name = _offset(at), at.tzname() or ""
     if name == "UTC":
         return name
     return f"{name} ({shown})" if name and name[0] not in "+-" else shown
+
+
+def _offset(at: datetime) -> str:
+    """The distance of a local moment to UTC: "+01:00"."""
+    offset = at.strftime("%z")
+    return f"{offset[:3]}:{offset[3:]}"
 
 
 def spoken(length: timedelta) -> str:

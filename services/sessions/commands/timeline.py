@@ -91,7 +91,7 @@ def show(answer: Timeline, question: Question, screen: Screen) -> None:
 
 
 def _time(at: datetime, screen: Screen) -> str:
-    return f"{screen.time(at)}.{at.microsecond // 1000:03}"
+    return screen.time(at, rest=f".{at.microsecond // 1000:03}")
 
 
 def _state(session: SessionLife, screen: Screen) -> str:

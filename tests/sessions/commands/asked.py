@@ -16,14 +16,21 @@ from services.sessions.settings import from_environ
 
 
 @contextmanager
-def at_moment(now: datetime) -> Iterator[None]:
-    """It is `now`, in a zone without summer time, UTC."""
+def zone(rules: str) -> Iterator[None]:
+    """The local zone is this one, with the changes of clocks that its rules tell."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(clock, "now", lambda: now)
-        patch.setenv("TZ", "UTC")
+        patch.setenv("TZ", rules)
         time.tzset()
         yield
     time.tzset()
+
+
+@contextmanager
+def at_moment(now: datetime) -> Iterator[None]:
+    """It is `now`, in a zone without summer time, UTC."""
+    with zone("UTC"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clock, "now", lambda: now)
+        yield
 
 
 def run(url: str, *arguments: str) -> int:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
 
 from services.sessions.commands.moments import BadMoment, beginning, moment, of_presence
+from tests.sessions.commands.asked import zone
 
 NOW = datetime(2026, 11, 28, 13, 30, tzinfo=UTC)  # 14:30 in Berlin
 
 
 @pytest.fixture(autouse=True)
-def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with monkeypatch.context() as patch:
-        patch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
-        time.tzset()
+def berlin() -> Iterator[None]:
+    with zone("CET-1CEST,M3.5.0,M10.5.0/3"):
         yield
-    time.tzset()
 
 
 @pytest.mark.parametrize(
@@ -38,6 +35,9 @@ def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ("2026-11-27", "2026-11-26 23:00:00"),
         ("2026-11-27 14:02", "2026-11-27 13:02:00"),
         ("2026-07-01 14:02", "2026-07-01 12:02:00"),  # in summer
+        ("14:02+02:00", "2026-11-28 12:02:00"),
+        ("14:02:30.5 -01:00", "2026-11-27 15:02:30.500000"),  # it is 12:30 there
+        ("yesterday 14:02:30+01:00", "2026-11-27 13:02:30"),
         ("2026-11-28T14:02:30+02:00", "2026-11-28 12:02:30"),
         ("2026-11-28T12:02:30Z", "2026-11-28 12:02:30"),
         ("2026-11-28t12:02:30z", "2026-11-28 12:02:30"),
@@ -50,6 +50,39 @@ def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 )
 def test_a_moment(text, utc):
     assert moment(text, NOW) == datetime.fromisoformat(utc).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("now", "text", "utc"),
+    [
+        ("2026-10-25 01:40", "02:30", "2026-10-25 01:30"),  # it is 02:40 for the second time
+        ("2026-10-25 01:20", "02:30", "2026-10-25 00:30"),  # it is 02:20 for the second time
+        ("2026-10-25 00:20", "02:30", "2026-10-24 00:30"),  # it is 02:20 for the first time
+        ("2026-10-25 01:40", "02:30+02:00", "2026-10-25 00:30"),
+        ("2026-10-26 00:00", "02:30", "2026-10-25 01:30"),
+        ("2026-10-26 08:00", "yesterday 02:30", "2026-10-25 01:30"),
+        ("2026-11-28 13:30", "2026-10-25 02:30", "2026-10-25 01:30"),
+        ("2026-11-28 13:30", "2026-10-25 02:30+02:00", "2026-10-25 00:30"),
+        ("2026-03-29 00:50", "02:30", "2026-03-28 01:30"),  # it is 01:50, just before the hour that is left out
+        ("2026-03-29 10:00", "03:00", "2026-03-29 01:00"),
+    ],
+)
+def test_where_clocks_are_changed_the_latest_moment_that_showed_this_time_is_meant(now, text, utc):
+    assert moment(text, datetime.fromisoformat(f"{now}+00:00")) == datetime.fromisoformat(f"{utc}+00:00")
+
+
+@pytest.mark.parametrize("text", ["02:30", "02:59:59", "today 02:30", "2026-03-29 02:30"])
+def test_a_time_over_which_clocks_were_set_forward_is_refused(text):
+    with pytest.raises(BadMoment, match=r"on 2026-03-29 clocks were set forward past it$"):
+        beginning(text, datetime(2026, 3, 29, 10, tzinfo=UTC))
+
+
+def test_a_day_that_has_no_midnight_begins_an_hour_later():
+    now, begins = datetime(2026, 3, 29, 10, tzinfo=UTC), datetime(2026, 3, 28, 22, tzinfo=UTC)
+    with zone("EET-2EEST,M3.5.0/0,M10.5.0/0"):  # Beirut
+        assert moment("today", now) == moment("2026-03-29", now) == moment("01:00", now) == begins
+        with pytest.raises(BadMoment, match="'00:30'"):
+            moment("00:30", now)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +100,8 @@ def test_a_moment(text, utc):
         "x ago",
         "today noon",
         "2026-13-01",
+        "14:02+25:00",
+        "14:02+0200",
         "١٤:٠٢",
     ],
 )

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -11,17 +10,9 @@ import pytest
 
 from services.sessions.commands.screen import Screen, client_of, counted, share, sized, spoken
 from services.sessions.queries.periods import Period, Point
+from tests.sessions.commands.asked import zone
 
 NOW = datetime(2026, 11, 28, 13, 30, tzinfo=UTC)
-
-
-@contextmanager
-def zone(rules: str) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TZ", rules)
-        time.tzset()
-        yield
-    time.tzset()
 
 
 @pytest.fixture(autouse=True)
@@ -50,10 +41,30 @@ def test_times_are_local_and_name_the_day_only_if_it_is_another():
     screen = Screen(NOW)
     assert screen.time(NOW) == "14:30:00"
     assert screen.time(NOW - timedelta(days=1), seconds=False) == "27 Nov 14:30"
-    assert screen.time(datetime(2025, 7, 1, 12, 0, 5, tzinfo=UTC)) == "1 Jul 2025 14:00:05"
+    assert screen.time(datetime(2025, 12, 1, 12, 0, 5, tzinfo=UTC)) == "1 Dec 2025 13:00:05"
     assert screen.time(None) == ""
     assert screen.zone == "28 Nov 2026, CET (+01:00)"
     assert screen.period(Period(NOW - timedelta(hours=1), NOW)) == "from 13:30 to now (28 Nov 2026, CET (+01:00))"
+
+
+def test_times_before_a_change_of_clocks_say_their_distance_to_utc():
+    """The zone that an answer names is that of now."""
+    screen = Screen(datetime(2026, 10, 25, 1, 40, tzinfo=UTC))
+    assert screen.zone == "25 Oct 2026, CET (+01:00)"
+    noon = datetime(2026, 10, 24, 12, tzinfo=UTC)
+    assert screen.time(noon) == "24 Oct 14:00:00+02:00" and screen.hour(noon) == "14:00+02:00"
+    first, second = (datetime(2026, 10, 25, hour, 30, tzinfo=UTC) for hour in (0, 1))
+    assert (screen.time(first), screen.time(second)) == ("02:30:00+02:00", "02:30:00")
+    assert screen.exact(first + timedelta(milliseconds=5)) == "02:30:00.005+02:00"
+    assert screen.period(Period(first, second)) == "from 02:30+02:00 to 02:30 (25 Oct 2026, CET (+01:00))"
+
+
+def test_a_plot_across_a_change_of_clocks_says_which_hour_is_meant(capsys):
+    now = datetime(2026, 10, 25, 3, tzinfo=UTC)
+    points = [Point(now - timedelta(minutes=n), 1) for n in range(180, 0, -1)]
+    Screen(now).plot(points, 60, "drops")
+    marks = capsys.readouterr().out.splitlines()[-1].split()
+    assert marks[:5] == ["02:00+02:00", "02:24+02:00", "02:48+02:00", "02:12", "02:36"]
 
 
 def test_a_moment_is_said_as_exactly_as_it_was_asked_about():
