@@ -108,7 +108,7 @@ class Tracker:
         self._dirty: set[str] = set()
         self._ids: Iterator[str] = iter(())
         self.duplicates = 0
-        for one in sorted(map(_decode, rows.values()), key=lambda one: one.lost_at or 0):
+        for one in sorted(map(_decode, rows.values()), key=lambda one: (one.lost_at or 0, *_age(one))):
             self._add(one)
 
     def __len__(self) -> int:
@@ -232,7 +232,8 @@ class Tracker:
         for one in self._known.values():
             if one.user not in digests:
                 digests[one.user] = user_digest(identity(one.user))
-        for one in [one for one in self._known.values() if digests[one.user] == fact.user_digest]:
+        # In an order of their own: rows come in any order, and ids must be those of the same events again.
+        for one in sorted((one for one in self._known.values() if digests[one.user] == fact.user_digest), key=_age):
             self._forget(one)
             if not one.lost:
                 yield from self._ends(one, fact.at, LOST_CODE, ERASED_REASON)
@@ -319,11 +320,16 @@ class Tracker:
     def _of(self, instance: str) -> list[KnownConnection]:
         """The connections of a process, the oldest first."""
         found = [self._known[name] for name in self._of_instance.get(instance, ())]
-        return sorted(found, key=lambda one: (one.opened_at, one.id))
+        return sorted(found, key=_age)
 
     def _row(self, name: str) -> bytes | None:
         one = self._known.get(name)
         return None if one is None else _encode(one)
+
+
+def _age(one: KnownConnection) -> tuple[int, str]:
+    """Orders connections: the oldest first, and always in the same way."""
+    return one.opened_at, one.id
 
 
 def _ids(first: str) -> Iterator[str]:

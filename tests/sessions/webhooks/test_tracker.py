@@ -162,6 +162,20 @@ def test_an_erased_user_is_forgotten_though_his_edge_may_come_back():
     assert take(tracker, batch(2, Closed(at=7, connection="c1", code=1000))) == []
 
 
+def test_an_erasure_makes_the_same_events_in_whatever_order_rows_were_read():
+    """A process that ends in the midst of them has the next one go on by their number."""
+    facts = (fact for n in range(4) for fact in (replace(ANN, connection=f"c{n}", at=9 - n // 2),
+             Subscribed(at=9, connection=f"c{n}", channel="x")))  # fmt: skip
+    _, changes = Tracker({}, {}).take(batch(1, *facts))
+    rows = {name: row for name, row in changes.rows.items() if row is not None}
+    orders = (dict(sorted(rows.items())), dict(sorted(rows.items(), reverse=True)))
+    erasure = batch(1, Erased(at=10, user_digest=user_digest("ann")), instance="privacy")
+    one, other = (take(Tracker(order, {}), erasure) for order in orders)
+    assert one == other
+    ended = [each["connection"] for each in one if each["type"] == "disconnected"]
+    assert ended == ["c2", "c3", "c0", "c1"], "the oldest first"
+
+
 def test_a_batch_that_is_stored_twice_makes_its_events_once():
     tracker = Tracker({}, {})
     once = batch(1, ANN, Closed(at=2, connection="c1", code=1000))
