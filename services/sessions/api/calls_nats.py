@@ -24,7 +24,7 @@ from services.chassis.nats.headers import header, header_block
 from services.chassis.nats.link import NatsLink
 from services.chassis.process.tasks import Tasks
 from services.sessions.api.calls import AFTER_POSITION, UNKNOWN, Answer, Answered, Calls, failure, to_nobody
-from services.sessions.api.parameters import BadParameter, Parameter, written
+from services.sessions.api.parameters import FROM, LIMIT, BadParameter, Parameter, written
 from services.sessions.api.questions import Question
 
 MAX_ASKED: Final = 32
@@ -64,7 +64,7 @@ class NatsCalls:
         name = subjects.read_question(subject.decode(errors="replace"))
         if len(self._tasks) >= MAX_ASKED:
             busy = failure(503, f"{MAX_ASKED} questions are being answered, the most at a time; try again")
-            self._send(to, busy)
+            self._send(to, name, busy)
             self._count(name, busy, time.perf_counter())
         else:
             self._tasks.start(self._reply(name, headers, data, to))
@@ -72,7 +72,7 @@ class NatsCalls:
     async def _reply(self, name: str, headers: bytes | None, data: bytes, to: str) -> None:
         began = time.perf_counter()
         answer = await self._answer(name, headers, data)
-        self._send(to, answer)
+        self._send(to, name, answer)
         self._count(name, answer, began)
 
     def _count(self, name: str, answer: Answer, began: float) -> None:
@@ -94,13 +94,26 @@ class NatsCalls:
             given.append((AFTER_POSITION.name, position))
         return await self._calls.answer(question, given, _text(headers, b"If-None-Match"))
 
-    def _send(self, to: str, answer: Answer) -> None:
+    def _send(self, to: str, name: str, answer: Answer) -> None:
         with contextlib.suppress(NatsAway, NatsRefused):
             try:
                 self._link.publish(to, answer.body, _headers_of(answer))
             except NatsRefused:
-                too_large = failure(400, "limit: the answer is larger than NATS takes: ask for fewer rows", "limit")
-                self._link.publish(to, too_large.body, _headers_of(too_large._replace(position=answer.position)))
+                if (question := self._questions.get(name)) is None:
+                    raise
+                error = too_large(question)._replace(position=answer.position)
+                self._link.publish(to, error.body, _headers_of(error))
+
+
+def too_large(question: Question) -> Answer:
+    """The answer in place of one that is larger than NATS takes: it names what makes it smaller, if anything does."""
+    names = {each.name for each in question.parameters}
+    said, http = "the answer is larger than NATS takes", f"ask over HTTP, at {question.described_path}"
+    if LIMIT.name in names:
+        return failure(400, f"{LIMIT.name}: {said}: ask for fewer rows, or {http}", LIMIT.name)
+    if FROM.name in names:
+        return failure(400, f"{FROM.name}: {said}: shorten the period, or {http}", FROM.name)
+    return failure(400, f"{said}: {http}")
 
 
 def _headers_of(answer: Answer) -> bytes | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -44,7 +43,7 @@ def describe(questions: Sequence[Question], others: Sequence[Other] = ()) -> dic
     (failure, *shapes), schemas = msgspec.json.schema_components((Failure, *views, *inner), ref_template=SCHEMA_REF)
     shape_of = dict(zip(views, shapes, strict=False))
     paths = {
-        re.sub(r":\w+}", "}", question.path): {
+        question.described_path: {
             "get": operation(
                 question.summary,
                 question.name,

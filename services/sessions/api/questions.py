@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Final, NamedTuple
@@ -49,6 +50,11 @@ class Question(NamedTuple):
     narrower: Callable[[Values], str] = _shorter
     period: timedelta | None = None
     of_a_moment: bool = False
+
+    @property
+    def described_path(self) -> str:
+        """Its path as OpenAPI writes it."""
+        return re.sub(r":\w+}", "}", self.path)
 
 
 def _narrower(values: Values) -> str:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from typing import Any, cast
 
 import nats
 import pytest
 
 from proto.events import Opened
-from services.sessions.api.calls_nats import parameters_of
+from services.chassis.nats.errors import NatsRefused
+from services.chassis.nats.link import NatsLink
+from services.sessions.api.calls import Answer, Calls
+from services.sessions.api.calls_nats import NatsCalls, parameters_of
 from services.sessions.api.model_questions import GOODBYES
 from services.sessions.api.parameters import LIMIT, USER, BadParameter
+from services.sessions.api.questions import Question
+from services.sessions.api.reader_postgres import ReadPool
+from tests.sessions.api.serving import all_questions
 from tests.sessions.edge_double import EdgeDouble
 from tests.sessions.running import ask, metric_of, sessions_of, start
 from tests.support.eventually import eventually
@@ -80,6 +86,59 @@ async def test_a_request_is_answered_as_over_http(
     over_http = {"question": "sessions", "way": "http", "status": "200"}
     answered = await metric_of(one, "fairlead_sessions_questions_total", **over_http)
     assert 0 < answered <= await metric_of(one, "fairlead_sessions_question_seconds_count", question="sessions")
+
+
+class SmallLink:
+    """NATS with messages of at most 300 bytes."""
+
+    def __init__(self) -> None:
+        self.hear: Any = None
+        self.published: list[bytes] = []
+
+    def subscribe(self, subject: str, hear: Any, queue: str) -> int:
+        self.hear = hear
+        return 1
+
+    def unsubscribe(self, subscription: int) -> None:
+        self.hear = None
+
+    def publish(self, subject: str, data: bytes, headers: bytes | None) -> None:
+        if len(data) > 300:
+            raise NatsRefused("maximum payload")
+        self.published.append(data)
+
+
+class LargeAnswers:
+    async def answer(self, question: Question, given: Any, tags: str) -> Answer:
+        return Answer(200, b"x" * 301, "e:1")
+
+
+@pytest.mark.parametrize(
+    ("question", "parameter", "says"),
+    [
+        ("sessions", "limit", "limit: the answer is larger than NATS takes: ask for fewer rows, or ask over HTTP"),
+        ("who", "limit", "or ask over HTTP, at /who"),
+        ("drops", "from", "from: the answer is larger than NATS takes: shorten the period, or ask over HTTP"),
+        ("versions", "from", "or ask over HTTP, at /versions"),
+        ("channel", "from", "or ask over HTTP, at /channels/{channel}"),
+        ("timeline", None, "the answer is larger than NATS takes: ask over HTTP, at /sessions/{id}/timeline"),
+        ("session", None, "ask over HTTP, at /sessions/{id}"),
+    ],
+)
+async def test_an_answer_that_is_too_large_says_what_makes_this_one_smaller(
+    question: str, parameter: str | None, says: str
+) -> None:
+    link = SmallLink()
+    questions = all_questions(ReadPool("", 1))
+    calls = NatsCalls(cast("NatsLink", link), cast("Calls", LargeAnswers()), questions)
+    calls.start()
+    link.hear(f"rd.{question}".encode(), b"_INBOX.caller.1", None, b"")
+    await eventually(lambda: link.published)
+    await calls.stop()
+    (error,) = (json.loads(data)["error"] for data in link.published)
+    assert (error["code"], error["parameter"]) == (400, parameter) and says in error["message"], error
+    (asked,) = (each for each in questions if each.name == question)
+    assert parameter is None or parameter in [each.name for each in asked.parameters]
 
 
 def test_parameters_are_those_of_an_object() -> None:
