@@ -3,22 +3,27 @@ has in memory; nothing of others does."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from proto.events import Closed, Erased, EventBatch, Opened, Refused, SessionEvent, Subscribed, user_digest
 from services.chassis.postgres.pool import Pool
+from services.sessions import resident
 from services.sessions.erasing_postgres import erase, users_of
 from services.sessions.instruments import Instruments
 from services.sessions.projection import fold
 from services.sessions.retention_postgres import Retention
 from services.sessions.state import State
-from services.sessions.store import ORIGIN, Position
+from services.sessions.store import ORIGIN, Outcome, Position
 from services.sessions.store_postgres import PostgresStore
 from services.sessions.values import lineage_of
-from tests.contract.session_rows import stays_of
+from tests.contract.session_rows import rows_of, stays_of
 from tests.sessions.database import execute, read_rows
+from tests.support.eventually import eventually
 from tests.support.servers import Postgres
 
 pytestmark = pytest.mark.integration
@@ -97,6 +102,37 @@ async def test_a_process_that_gives_way_keeps_nobody_in_memory_and_can_take_over
         await other.commit(Position("e", 1), Position("e", 2), told[1:2])
         assert (await store.commit(Position("e", 2), Position("e", 3), told[2:])).resumed == 1
     assert (await read_rows(postgres.url)).sessions == fold(State(60_000), told).sessions
+
+
+async def test_nothing_that_is_being_erased_is_loaded_for_the_facts_that_follow(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user who was away comes back while the erasure is written: what is stored still is not continued."""
+    monkeypatch.setattr(resident, "KEPT_ENDED", 0)
+    stories: list[list[SessionEvent]] = [
+        [Opened(1_000, "c1", "ann", "phone"), Closed(2_000, "c1", 1006), Opened(1_000, "c2", "bob")],
+        [Subscribed(3_000, "c2", "news")],
+        [Erased(4_000, user_digest("ann"))],
+        [Opened(5_000, "c3", "ann", "phone")],
+    ]
+    told = [EventBatch("e", "i", number, facts) for number, facts in enumerate(stories, 1)]
+    async with Pool(postgres.url, 3) as pool, Pool(postgres.url, 1) as others:
+        store = PostgresStore(pool, 60_000)
+
+        def commit(number: int) -> Coroutine[Any, Any, Outcome]:
+            before = Position("e", number - 1) if number > 1 else ORIGIN
+            return store.commit(before, Position("e", number), [told[number - 1]])
+
+        await commit(1)
+        await commit(2)  # memory forgets the session of ann
+        async with others.database() as somebody, asyncio.TaskGroup() as group, somebody.transaction():
+            await somebody.execute("LOCK TABLE projections IN EXCLUSIVE MODE")
+            erasing, back = group.create_task(commit(3)), group.create_task(commit(4))
+            await eventually(lambda: "waiters:1" in repr(store._writing))  # the second one is as far as it comes
+        assert (await erasing).events == 1 and (await back).resumed == 0
+    there = await read_rows(postgres.url)
+    assert set(there.sessions) == {"c2", "c3"}
+    assert rows_of(there) == rows_of(fold(State(60_000), told))
 
 
 async def test_who_is_meant_is_known_as_long_as_a_session_is_kept(postgres: Postgres) -> None:

@@ -13,6 +13,8 @@ from proto.events import Closed, EventBatch, Opened, SessionEvent, Subscribed
 from services.chassis.postgres.errors import StoreAway
 from services.chassis.postgres.pool import Pool
 from services.sessions import partitions_postgres
+from services.sessions.api.positions import PositionReader
+from services.sessions.api.reader_postgres import ReadPool
 from services.sessions.instruments import Instruments
 from services.sessions.partitions import TIME_COLUMNS
 from services.sessions.partitions_postgres import Partitions
@@ -129,6 +131,20 @@ async def test_outlived_ones_go_and_nothing_that_lives_is_lost(postgres: Postgre
     assert (await read_rows(postgres.url)).sessions["open"].end_code == 1000
     await retention.prune(later + 11 * DAY)
     assert rows_of(await read_rows(postgres.url), ["sessions", "timeline"])["sessions"] == ({}, {}, {})
+
+
+async def test_answers_have_another_mark_when_a_partition_has_gone(postgres: Postgres, pool: Pool):
+    """Otherwise a caller's copy of the sessions in it would still be the present answer (ETag)."""
+    old = NOW - 20 * DAY
+    await Partitions(pool, 30 * DAY).make(old)
+    await commit(pool, 1, Opened(at=ms(old), connection="gone"), Closed(at=ms(old), connection="gone", code=1000))
+    async with ReadPool(postgres.url, 1) as read_pool:
+        positions = PositionReader(read_pool)
+        before = await positions.standing()
+        assert await Retention(pool, 10 * 86_400, Instruments()).prune(NOW) == 0, "none went row by row"
+        assert (await read_rows(postgres.url)).sessions == {}
+        after = await positions.standing()
+    assert after.position == before.position and after.mark != before.mark
 
 
 async def test_one_that_many_sessions_outlive_stays_until_they_have_ended(

@@ -101,6 +101,19 @@ async def test_changes_reach_followers_of_every_instance_and_who_comes_back(
         assert (await http.head("/sessions/live")).status_code == 200
 
 
+@pytest.mark.integration
+async def test_who_follows_is_told_to_read_again_when_nats_was_away(
+    services: Services, nats_server: NatsServer, postgres: Postgres
+) -> None:
+    """At once, and not with the next change, which may be hours away: what changed meanwhile is nowhere to be heard."""
+    service = await start(services, nats_server, postgres).ready()
+    async with following(service) as stream:
+        nats_server.stop()
+        nats_server.start()
+        reset = await stream.event()
+    assert reset["event"] == "reset" and "read the sessions again" in reset["data"]["message"]
+
+
 async def test_who_never_reads_is_cut_and_makes_room_for_another() -> None:
     """What waits for it is bounded on the way, and its place and its socket are free again."""
     hub, number = Hub(), 0
