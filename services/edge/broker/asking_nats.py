@@ -1,7 +1,7 @@
-"""Asks NATS the same again while an answer is awaited.
+"""Repeats a question to NATS until an answer comes.
 
-A stream of a cluster without a leader answers nothing, and its next leader does not answer what was asked before. So a
-question that waits for its timeout would still wait when the stream can answer for seconds.
+In a cluster, a stream without a leader does not answer, and its next leader does not answer questions from before its
+election. A question that was asked only once would wait for its timeout although the stream can answer by then.
 """
 
 from __future__ import annotations

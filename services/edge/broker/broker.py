@@ -20,8 +20,8 @@ MAX_DUPLICATE_WINDOW_S: Final = 300.0
 READ_BYTES: Final = 256 * 1024
 """Bytes of one read of a log, give or take an entry: a few milliseconds of work for the edge."""
 INDEXED_ENTRIES: Final = 128
-"""Entries of each channel in the index at least, about 200 bytes each. One more than `history_size`, if that is more:
-as many after a position mean that something after it was removed."""
+"""The least number of entries that the index keeps of each channel, about 200 bytes each. It keeps `history_size` + 1
+if that is more: if there are as many after a position, something after it was removed."""
 
 
 FailureCause = Literal["away", "timeout", "busy", "full", "storage", "too_large", "refused"]
@@ -40,12 +40,13 @@ class BrokerAway(Exception):
 
     @property
     def for_log(self) -> str:
-        """The text, without a subject if NATS does not permit one: the link has named it, and next comes another."""
+        """The text for the log. It leaves out a subject that NATS does not permit: the link has logged it, and the next
+        attempt may name another."""
         return "NATS does not permit what they need" if self.cause == "refused" else str(self)
 
 
 class BrokerRefused(Exception):
-    """The broker does not accept this (too large, for example). The same call will not succeed later."""
+    """The broker does not accept the call (too large, for example). The same call will not succeed later."""
 
     def __init__(self, text: str, cause: FailureCause = "refused") -> None:
         super().__init__(text)
@@ -59,7 +60,7 @@ class BrokerRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ChannelAddress:
-    """A channel, and the history class whose log it is kept in: "" for a channel without history."""
+    """A channel, and the history class that keeps its log: "" for a channel without history."""
 
     channel: str
     history_class: str = ""
@@ -88,15 +89,17 @@ class LogPage:
 
     @property
     def more(self) -> bool:
-        """Whether the log continues after them."""
+        """Whether the log continues after these entries."""
         return self.left > 0
 
 
 @dataclass(frozen=True, slots=True)
 class LogState:
-    """The stream that holds the log of a channel, and those of others. Sequences below `first` may be evicted.
+    """The state of the stream that holds the log of a channel, together with other channels' logs. Entries with
+    sequences below `first` may be evicted.
 
-    It keeps `limit` entries of a channel, and no less since the sequence `raised_at`, and `max_bytes` of all (-1: any).
+    The stream keeps `limit` entries of each channel, at least as many since the sequence `raised_at`, and `max_bytes`
+    of all channels together (-1: no limit).
     """
 
     epoch: str
@@ -110,8 +113,9 @@ class LogState:
 class Audit(NamedTuple):
     """What is known of channels whose live messages may have been missed.
 
-    `behind`: those whose log goes further than the offset that was asked about, each with the newest offset; 0 if the
-    epoch has changed. `unknown`: those of streams that did not answer, of which it says nothing or not all; `why` not.
+    `behind`: the channels whose log goes further than the offset that was asked about, each with the newest offset; 0
+    if the epoch has changed. `unknown`: the channels of streams that did not answer, or not completely; `why`: the
+    reason.
     """
 
     behind: dict[ChannelAddress, int]
@@ -123,10 +127,11 @@ class Indexed(NamedTuple):
     """What the index of a log says of one channel: its entries after a position, whether or not they are retained.
 
     `first` is the sequence of the first one, 0 if there is none; `total` is their number. `upto`: the index has read
-    the log up to here, so of later entries it knows nothing. `whole`: it knows all of them. Otherwise it has lost the
-    first ones, or the log had evicted some before the index read them. That was by count, and so not if they are fewer
-    than the log keeps, for positions not before `unbroken_since`: since then the index has been read without a break.
-    `named`: the sequences of all that it knows, as far as they were asked for.
+    the log up to this sequence, and knows nothing of later entries. `whole`: it knows all entries. Otherwise it has
+    lost the first ones, or the log had evicted some before the index read them. For positions from `unbroken_since` on,
+    the log can only have evicted them by count, so none is missing if there are fewer than the log keeps: since then
+    the index has read the log without a break. `named`: the sequences of all that it knows, as far as they were asked
+    for.
     """
 
     first: int
@@ -137,7 +142,7 @@ class Indexed(NamedTuple):
     named: frozenset[int] = frozenset()
 
     def contradicts(self, first: int, held: int) -> bool:
-        """Whether the log holds more than the index knows, which has lost entries then.
+        """Whether the log holds more than the index knows: the index has lost entries then.
 
         `first` is the sequence of the first entry that the log holds (0: not known), `held` their number.
         """
@@ -145,10 +150,10 @@ class Indexed(NamedTuple):
 
 
 class Retained(NamedTuple):
-    """What the log of a channel keeps, as last seen: `size` entries of it (0: any number), each for `ttl_s` seconds.
+    """What the log of a channel keeps, as last seen: `size` entries (0: any number), each for `ttl_s` seconds.
 
-    Of what came after the sequence `since` nothing was removed but by these limits, or with a mark. `doubts` counts how
-    often something else was, or may have been. Nothing from before the sequence `first` is left: all channels of a
+    Entries after the sequence `since` were removed only by these limits, or with a mark. `doubts` counts how often
+    something else was removed, or may have been. No entries before the sequence `first` are left: all channels of a
     partition share its bytes.
     """
 
@@ -160,10 +165,11 @@ class Retained(NamedTuple):
 
 
 class KeySearch(NamedTuple):
-    """What was found of a message id among the entries of a channel that were stored since some time.
+    """The result of a search for a message id among the entries of a channel that were stored since some time.
 
-    `position`: where it is, None if it is not there. `held`: the entries until there, or all. `removed`: one of them
-    marks that the history was removed. `unbroken`: nothing that was stored since then went for lack of room.
+    `position`: the position of the entry with this id, None if there is none. `held`: the number of entries up to it,
+    or of all. `removed`: one of them marks that the history was removed. `unbroken`: no entry that was stored since
+    then was evicted for lack of room.
     """
 
     position: StreamPosition | None
@@ -173,36 +179,41 @@ class KeySearch(NamedTuple):
 
 
 class LogIndex(Protocol):
-    """Which entries the channels had, for much longer than they are retained; and what was published with an id."""
+    """Knows which entries the channels had, for much longer than the log retains them; finds what was published with a
+    message id."""
 
     @property
     def kept(self) -> bool:
         """Whether there is an index, or will be: false if the messaging system cannot keep one."""
 
     def retained(self, address: ChannelAddress) -> Retained:
-        """What the log itself keeps, whatever this edge is configured to."""
+        """What the log really keeps, whatever the settings of this edge say."""
 
     async def after(
         self, address: ChannelAddress, epoch: str, offset: int, upto: int, named_upto: int = 0, first: int = 0
     ) -> Indexed | None:
-        """The channel's entries after `offset`, also those that are no longer retained; by name up to `named_upto`.
+        """The channel's entries after `offset`, including those that the log no longer retains. Entries up to
+        `named_upto` are named.
 
-        `first` is the first of them that the log holds, 0 for none. If there was an earlier one, no others are named.
+        `first` is the first of the entries that the log holds, 0 for none. If there was an earlier one, no others need
+        be named.
 
-        The index has read the log up to `upto` at least. Marks of what was removed before are left out. None if the
-        index cannot tell: it does not reach back that far, or there is none for this epoch of the log. Raises
-        `BrokerAway`.
+        The answer is of an index that has read the log at least up to `upto`. Removal marks for entries up to `offset`
+        are left out. None if the index cannot tell: it does not reach back that far, or there is none for this epoch of
+        the log. Raises `BrokerAway`.
         """
 
     async def search(self, address: ChannelAddress, message_id: str, since: float) -> KeySearch:
-        """Looks for what was published with this id after `since`, a time by the broker's clock. Raises `BrokerAway`.
+        """Looks for the publication with this id, published after `since`, a time by the broker's clock. Raises
+        `BrokerAway`.
 
-        It reads the log itself, and of it all that was stored in the channel since then: for what happens rarely.
+        It reads all entries from the log that were stored in the channel since then: only for rare cases.
         """
 
 
 class BrokerEvents(Protocol):
-    """Takes the broker's events. Called in the event loop, for each channel in the order of its log; must not block."""
+    """Receives the broker's events. Called in the event loop, for each channel in the order of its log; must not
+    block."""
 
     def live(self, channel: str, message: LiveMessage) -> None:
         """A message of an open channel with history."""
@@ -219,19 +230,19 @@ class BrokerEvents(Protocol):
         """The connection dropped. Calls in progress have failed."""
 
     def logs_checked(self) -> None:
-        """A log has another epoch; or it was in doubt whether it has, and live messages were dropped meanwhile."""
+        """A log has another epoch; or that was in doubt, and live messages were dropped meanwhile."""
 
 
 class StreamHealth(Protocol):
-    """Which streams can be used. Calls about a channel of another one raise `BrokerAway` at once."""
+    """Which streams can be used. Calls about a channel of any other stream raise `BrokerAway` at once."""
 
     @property
     def unanswered(self) -> Collection[str]:
-        """The streams holding logs that did not tell their state when they were asked last."""
+        """The streams of logs that did not report their state when they were asked last."""
 
     @property
     def not_storing(self) -> int:
-        """How many streams answer, and do not store."""
+        """How many streams answer, but do not store."""
 
     def unavailable(self) -> Counter[tuple[str, str]]:
         """How many streams cannot be used, by namespace ("" for those of no namespace) and kind: "history", "keys" of
@@ -286,9 +297,9 @@ class Broker(Protocol):
         """The time by the broker's clock, in seconds: what `LiveMessage.published_at` is compared with."""
 
     async def open(self, address: ChannelAddress) -> None:
-        """Starts the channel's live messages, which are on when it returns. Raises `BrokerAway`.
+        """Starts the channel's live messages; they arrive from when it returns. Raises `BrokerAway`.
 
-        A read that begins afterwards sees every publication that they do not bring.
+        A read that begins afterwards sees every publication that does not arrive live.
         """
 
     def close(self, address: ChannelAddress) -> None:
@@ -302,15 +313,15 @@ class Broker(Protocol):
         version: Version | None = None,
         confirm: bool = False,
     ) -> StreamPosition | None:
-        """Publishes, and with history returns the position once the publication is stored for good.
+        """Publishes; with history, returns the position once the publication is stored for good.
 
-        A `message_id` that was published within the duplicate window is not published again; with history its first
-        position is returned. With history, a publication whose `version` is not newer than that of the channel's newest
-        one is skipped, and the newest position is returned. The active span (`ACTIVE`) travels with the publication.
-        `confirm`: without history, it returns once the broker has
-        the publication, so that no later publish of any edge overtakes it (unless another server of a cluster takes
-        that one). The live message may arrive before this returns. Raises `BrokerAway` (then it is unknown whether it
-        was published: retry with the same id), `BrokerRefused`.
+        If the `message_id` was already published within the duplicate window, nothing is published; with history, the
+        first position is returned. With history, a publication whose `version` is not newer than that of the channel's
+        newest publication is skipped, and the position of the newest one is returned. The active span (`ACTIVE`)
+        travels with the publication. `confirm`: without history, the call returns once the broker has the publication,
+        so that no later publish of any edge overtakes it (unless another server of a cluster takes the later one). The
+        live message may arrive before this returns. Raises `BrokerAway` (then it is unknown whether it was published:
+        retry with the same id), `BrokerRefused`.
         """
 
     async def publish_past_log(
@@ -318,7 +329,8 @@ class Broker(Protocol):
     ) -> None:
         """Publishes to a channel with history without storing it: a live message of sequence 0, at most once.
 
-        A `message_id` that was published in this way within 5 minutes is not published again; `confirm` as above.
+        If the `message_id` was already published in this way within 5 minutes, nothing is published; `confirm` as
+        above.
         Raises `BrokerAway`, `BrokerRefused`.
         """
 
@@ -331,7 +343,7 @@ class Broker(Protocol):
     async def read(self, address: ChannelAddress, from_offset: int, limit: int) -> LogPage:
         """Up to `limit` entries of the log of a channel, from `from_offset` (inclusive) on. Raises `BrokerAway`.
 
-        They are fewer once they have `READ_BYTES`, but at least one if there is any.
+        The page ends once it has `READ_BYTES`, but has at least one entry if there is any.
         """
 
     async def newest(self, address: ChannelAddress) -> LogEntry | None:
@@ -344,13 +356,14 @@ class Broker(Protocol):
         """The epoch of the channel's log as last seen."""
 
     def continued(self, address: ChannelAddress, position: StreamPosition) -> StreamPosition:
-        """A position of an earlier epoch in the present one, if the log goes on from there in it; or as it is."""
+        """Translates a position of an earlier epoch to the present one if the log continues from there; otherwise
+        returns it unchanged."""
 
     async def audit(self, positions: dict[ChannelAddress, int]) -> Audit:
         """Which open channels have a log that goes further than the given offset.
 
         This finds the loss of a channel's last live message, which no later message reveals. After a loss of the
         connection it also names, with the log's last sequence, the channels of which publications may have come and
-        been evicted while this edge could not hear them. How much it missed is what the log's sequences say, however
-        long it took. A stream that does not answer keeps back nothing of the others. Raises `BrokerAway`.
+        been evicted while this edge could not hear them: the log's sequences tell what was missed, not the length of
+        the loss. A stream that does not answer does not hold up the others. Raises `BrokerAway`.
         """

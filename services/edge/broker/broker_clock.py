@@ -1,8 +1,9 @@
-"""The clock of the broker, as one edge knows it: what edges compare when a publication goes from one to another.
+"""The clock of the broker, as one edge knows it: edges measure by it how long a publication takes between them.
 
 Clocks of machines differ by milliseconds and more, so an edge asks NATS for its time (as NTP does): the answer was made
-between the question and its arrival, which bounds the error by half of the round trip. The best answer of the last
-minute counts. Time goes on by the steady clock of the process, so a wall clock that is set does no harm. Pure.
+between the question and the answer's arrival, which bounds the error by half of the round trip. The best answer of the
+last minute counts. Between answers, time advances by the steady clock of the process, so setting the wall clock does no
+harm. Pure.
 """
 
 from __future__ import annotations
@@ -13,23 +14,23 @@ from typing import Final, NamedTuple
 
 KEPT_SAMPLES: Final = 12
 DRIFT: Final = 100e-6
-"""How much two clocks may go apart, at most: seconds in a second. Crystals are off by 20 to 50 millionths."""
+"""How fast two clocks may drift apart, at most: seconds per second. Crystals are off by 20 to 50 millionths."""
 
 
 class Sample(NamedTuple):
-    """One answer. `ahead_s`: the broker's clock less the steady one. `error_s` bounds how wrong that is."""
+    """One answer. `ahead_s`: the broker's clock minus the steady one. `error_s` bounds the error of that."""
 
     at: float
     ahead_s: float
     error_s: float
 
     def error_at(self, now: float) -> float:
-        """The bound later, at `now` by the steady clock."""
+        """The bound as it has grown until `now`, a time of the steady clock."""
         return self.error_s + DRIFT * (now - self.at)
 
 
 class BrokerClock:
-    """`steady` is a clock that never jumps, `unix` the wall clock of this machine, which counts until the first answer.
+    """`steady` is a clock that never jumps. `unix` is the wall clock of this machine, used until the first answer.
 
     `error_s` bounds the error of `now`, None before the first answer.
     """
@@ -46,7 +47,7 @@ class BrokerClock:
 
     @property
     def error_s(self) -> float | None:
-        """The most that `now` is wrong by."""
+        """The largest possible error of `now`."""
         return self._best().error_at(self._steady()) if self._samples else None
 
     @property
@@ -55,7 +56,7 @@ class BrokerClock:
         return self.now() - self._unix() if self._samples else None
 
     def answered(self, asked: float, received: float, theirs: float) -> None:
-        """The broker said that it was `theirs`; asked and received at these times of the steady clock."""
+        """The broker answered that its time was `theirs`; `asked` and `received` are times of the steady clock."""
         sample = Sample(received, theirs - (asked + received) / 2, (received - asked) / 2)
         if self._samples:
             best = self._best()

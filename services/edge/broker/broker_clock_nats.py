@@ -17,18 +17,18 @@ log = logging.getLogger(__name__)
 
 INTERVAL_S: Final = 5.0
 _AT_FIRST: Final = 3
-"""Questions in a row at the beginning, of which one hardly waits: the first publications are timed well."""
+"""Questions in a row at the beginning, so that one is answered quickly: the first publications are timed well."""
 
 
 class NatsClock:
-    """Follows the clock of the server that leads one stream, for all edges the same."""
+    """Follows the clock of the server that leads one stream, the same stream for all edges."""
 
     def __init__(self, link: NatsLink) -> None:
         self._link = link
         self.clock = BrokerClock(time.monotonic, time.time)
 
     async def run(self) -> None:
-        """Asks until cancelled. While NATS is away, the clock goes on as it was."""
+        """Asks until cancelled. While NATS is away, the clock runs on by the last answers."""
         asked = 0
         while True:
             await self._ask()

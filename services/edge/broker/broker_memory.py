@@ -34,7 +34,7 @@ from services.edge.broker.broker import (
 from services.edge.broker.logs_memory import MemoryLogs, bytes_of
 
 MAX_PUBLICATION_BYTES: Final = 1024 * 1024
-"""As NATS has it by default."""
+"""The default of NATS."""
 
 
 class MemoryBroker:

@@ -1,4 +1,4 @@
-"""The broker on NATS: channels with history in partitioned JetStream streams, channels without on core NATS."""
+"""The broker on NATS: channels with history use partitioned JetStream streams, channels without use core NATS."""
 
 from __future__ import annotations
 
@@ -49,16 +49,17 @@ T = TypeVar("T")
 _RETURN_RETRY_S: Final = 0.5
 
 READS_AT_ONCE: Final = 8
-"""Reads of logs in progress. With `READ_BYTES` each they are 2 MB that NATS has for the edge to take, and an entry more
-for each: far below the max_pending of NATS, 64 MB, at which it drops the edge, and little for a live message to wait
+"""Reads of logs in progress. With `READ_BYTES` each, and up to one more entry, NATS holds about 2 MB for the edge to
+take: far below the max_pending of NATS, 64 MB, at which it drops the edge, and little for a live message to wait
 behind."""
 DELETED_S: Final = 1.0
-"""How long a deleted stream stays away while nobody uses it: whoever deleted it may be restoring a copy."""
+"""How long the edge waits before it makes a deleted stream again that nobody uses: an operator may be restoring a
+copy."""
 
 SEARCHES_AT_ONCE: Final = 2
 """Searches for message ids in progress. Each reads a page at a time."""
 LOOKS_AT_ONCE: Final = 16
-"""Reads of newest entries in progress. Each brings one entry, of whatever size."""
+"""Reads of newest entries in progress. Each reads one entry, of any size."""
 
 
 class NatsBroker:
@@ -67,7 +68,7 @@ class NatsBroker:
     def __init__(
         self, link: NatsLink, classes: dict[str, ChannelOptions], partitions: int, instance: str, max_in_flight: int
     ) -> None:
-        classes = dict(classes)  # which a reload changes
+        classes = dict(classes)  # a reload changes this copy
         self._link = link
         self.gates = StreamGates(link, self._check, self._suspend, self._resume)
         self.clock = NatsClock(link)
@@ -95,7 +96,7 @@ class NatsBroker:
     async def start(self, events: BrokerEvents) -> None:
         """Makes or checks the streams; from then on `events` gets the events.
 
-        Goes on without streams that do not answer, which are shut. Raises `BrokerAway` if none does, and
+        Streams that do not answer are shut, and it goes on without them. Raises `BrokerAway` if none answers, and
         `BrokerRefused` if NATS refuses to make or change one.
         """
         self._events = events
@@ -116,7 +117,7 @@ class NatsBroker:
         return self._ready and self._link.is_connected
 
     def on_link(self, connected: bool) -> None:
-        """The link is connected (again), where NATS may have restarted without its store; or it has dropped."""
+        """The link is connected (again), and NATS may have restarted without its store; or the link has dropped."""
         self._end_return()
         if not connected:
             self._disconnected()
@@ -147,7 +148,7 @@ class NatsBroker:
             self._returning.cancel()
 
     async def _return(self) -> None:
-        """The broker is available again once the streams that answer were checked; the others are shut."""
+        """Makes the broker available again once all streams that answer are checked; the others are shut."""
         assert self._events is not None
         complaint = Complaint()
         while True:
@@ -171,7 +172,7 @@ class NatsBroker:
         self._streams.resume(stream)
 
     def _led(self, subject: bytes, reply: bytes, headers: bytes | None, data: bytes) -> None:
-        """A stream of a cluster has a leader, another one or one again."""
+        """A stream of a cluster has a leader: a new one, or one again."""
         stream = subjects.advised_stream(subject.decode(errors="replace"))[0]
         self.gates.poke(stream)
         self._streams.compare(stream)
@@ -191,11 +192,11 @@ class NatsBroker:
             address = ChannelAddress(subjects.channel_of(purged), subjects.class_of_stream(stream))
             subscription = self._open.get(address)
             if subscription is None or subscription.mark == before:
-                return  # an edge removed a history: no ring holds it, or the mark has told the channel
+                return  # an edge removed a history: no ring holds it, or the channel has received the mark
         self._streams.read_limits_soon(stream)
 
     def _changed(self, subject: bytes, reply: bytes, headers: bytes | None, data: bytes) -> None:
-        """A stream got other limits, or metadata."""
+        """The limits or the metadata of a stream were changed."""
         self._streams.read_limits_soon(subjects.advised_stream(subject.decode(errors="replace"))[0])
 
     def _logs_checked(self, stream: str) -> None:
@@ -218,8 +219,8 @@ class NatsBroker:
             subscription = ChannelSubscription(address.channel, self._events)
             subscription.number = self._link.subscribe(subjects.ephemeral(address.channel), subscription.ephemeral)
             self._open[address] = subscription
-            # With history, the read that follows ensures that the server knows of the subscription. Without, nothing
-            # would, and a client with its subscribe reply must not miss what is published a moment later.
+            # With history, the read that follows ensures that the server knows of the subscription. Without history,
+            # nothing else would, and a client that has its subscribe reply must not miss later publications.
             await _reach(self._link.flush())
 
     def close(self, address: ChannelAddress) -> None:
@@ -282,11 +283,11 @@ class NatsBroker:
             newest = await self._ask(where.stream, lambda: read_last(self._link, where.stream, where.stored))
             if newest is None:
                 return
-            if removed_upto(newest.headers):  # it is marked, but an earlier call may have failed to purge
+            if removed_upto(newest.headers):  # the removal is marked, but an earlier call may have failed to purge
                 mark = newest.sequence
                 break
             try:
-                # The mark comes first: it shows what is missing, whether or not that is purged already.
+                # The mark comes first: it shows what is missing, whether or not the purge has happened yet.
                 headers = expect_last(encode_removal(newest.sequence), newest.sequence)
                 mark = (await _reach(store(self._link, where.stored, b"", headers))).sequence
                 break
@@ -324,7 +325,7 @@ class NatsBroker:
         return await self._audit.of(positions)
 
     async def _ask(self, stream: str, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Reads a stream. One that was deleted is made again first."""
+        """Reads a stream. If the stream was deleted, it is made again first."""
 
         async def ask() -> T:
             try:

@@ -22,9 +22,10 @@ class HeardStream:
     """How far this edge has heard a stream, over one connection to NATS.
 
     NATS brings the messages of a stream in their order, or drops the connection. So once the message `upto` has come,
-    all those before it have come as well, of every channel that was open here. A message that is not after it comes
-    from another log under the same name: the stream was deleted and made again, or restored. Then the stream is
-    `suspect`. Of one that is `suspect`, or does not answer, nothing is taken until it was checked: it is `suspended`.
+    all earlier messages have come as well, of every channel that was open here. A message that is not after `upto`
+    comes from another log under the same name: the stream was deleted and made again, or restored. Then the stream is
+    `suspect`. A stream that is `suspect`, or does not answer, is `suspended`: its messages are ignored until it was
+    checked.
     """
 
     __slots__ = ("_on_doubt", "suspect", "suspended", "upto")
@@ -36,13 +37,13 @@ class HeardStream:
         self.suspended = False
 
     def doubt(self) -> None:
-        """The stream may be another one than before: whoever made this has it checked."""
+        """The stream may be another one than before. `on_doubt` gets it checked."""
         if not self.suspect:
             self.suspect = self.suspended = True
             self._on_doubt()
 
     def suspend(self, *, suspect: bool = True) -> None:
-        """The same, but for the check: somebody else asks for it. If not `suspect`, it only does not answer."""
+        """The same, but the caller takes care of the check. Not `suspect`: the stream merely does not answer."""
         self.suspended = True
         self.suspect = self.suspect or suspect
 
@@ -53,11 +54,11 @@ class HeardStream:
 
 
 class ChannelSubscription:
-    """`number` is the link's for this subscription. Nothing of the channel up to `audited` was missed: an audit has
-    found that, or it came live. `unheard`: the connection has dropped since, so later messages may have been missed.
-    `mark` is the sequence of the newest message that marked a removed history.
+    """`number` is the link's number of this subscription. No message of the channel up to `audited` was missed: an
+    audit has found that, or they came live. `unheard`: the connection has dropped since, so later messages may have
+    been missed. `mark` is the sequence of the newest message that marked a removed history.
 
-    An edge has thousands of these, so the handlers are methods and not functions that are made for each channel.
+    An edge has thousands of these, so the handlers are methods, not a closure for each channel.
     """
 
     __slots__ = ("_channel", "_events", "_heard", "audited", "mark", "number", "unheard", "where")
@@ -94,7 +95,7 @@ class ChannelSubscription:
 
     def disconnected(self) -> None:
         """The connection dropped: from now on messages are missed."""
-        if not self.unheard:  # otherwise what came since may follow something that was missed
+        if not self.unheard:  # otherwise messages that came since may follow some that were missed
             self.audited = max(self.audited, self._heard.upto)
             self.unheard = True
 

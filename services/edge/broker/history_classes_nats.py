@@ -1,4 +1,4 @@
-"""The history classes of a broker that runs, as a reload replaces them: all of them, or none."""
+"""The history classes of a running broker. A reload replaces all of them, or none."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from services.edge.channel_settings import ChannelOptions
 
 
 class HistoryClasses:
-    """Changes `classes`, in which everybody looks for the options of each class.
+    """Changes `classes`, the dict in which the broker's parts look up the options of each class.
 
-    `ensure` makes the streams of a class that are missing, and changes limits that differ from its options. `forget`
-    leaves the streams of some classes alone: whoever still uses one, for a moment, finds it as it was.
+    `ensure` makes the missing streams of a class, and changes limits that differ from its options. `forget` stops
+    tending the streams of some classes and leaves them as they are, for calls that still use them for a moment.
     """
 
     def __init__(
@@ -27,14 +27,15 @@ class HistoryClasses:
         self._forget = forget
 
     async def adopt(self, wanted: dict[str, ChannelOptions]) -> Collection[str]:
-        """These are the classes from now on. Returns which are gone. Raises `NatsAway`, `NatsRefused`.
+        """Replaces the classes by these. Returns the classes that are gone. Raises `NatsAway`, `NatsRefused`.
 
-        Then the classes from before stay, and have their limits again where NATS can be reached. Streams that were made
-        by then stay as well: another edge may use them. Streams that are shut are changed before they are opened.
+        After an error the previous classes stay, and get their limits back where NATS can be reached. Streams that were
+        made until then stay as well: another edge may use them. Streams that are shut are changed before they are
+        opened.
         """
         before = dict(self._classes)
         changed = [name for name, options in wanted.items() if not _same_streams(before.get(name), options)]
-        # A smaller limit removes entries, which nothing brings back: those come when the others were not refused.
+        # A smaller limit removes entries for good: such changes come last, when no other change was refused.
         changed.sort(key=lambda name: name in before and _bytes_of(wanted[name]) < _bytes_of(before[name]))
         self._classes.update(wanted)
         tried: list[str] = []
@@ -53,7 +54,7 @@ class HistoryClasses:
         return gone
 
     async def _change(self, classes: Collection[str], tried: list[str]) -> None:
-        """One for which there is no room is tried once more, as the others may have given up theirs."""
+        """A class for which there was no room is tried once more, as the others may have given up theirs."""
         without_room = []
         for history_class in classes:
             tried.append(history_class)
@@ -73,7 +74,7 @@ class HistoryClasses:
 
 
 def _bytes_of(options: ChannelOptions) -> int:
-    """What NATS sets aside for a class."""
+    """The bytes that NATS reserves for a class."""
     return options.history_max_bytes * (options.replicas or 1)
 
 

@@ -1,4 +1,4 @@
-"""Limits the publishes that wait for the broker's acknowledgement, and the queue of those that wait for their turn."""
+"""Limits the publishes that wait for the broker's acknowledgement, and the queue of publishes that wait their turn."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class InFlight:
     """A limit of `limit` publishes in flight, and a first-in, first-out queue of at most `waiting_limit` behind them.
 
     `count` is the number in flight now. `refused` counts, since the start, the publishes that found the queue full, or
-    whose turn did not come in time. `ack_seconds` is how long acknowledgements took, from when the broker was
-    first sent what it is to store.
+    whose turn did not come in time. `ack_seconds` is how long acknowledgements took since the publication was first
+    sent to the broker.
     """
 
     def __init__(self, limit: int, waiting_limit: int) -> None:

@@ -1,4 +1,4 @@
-"""Looks for a message id in the log of a channel: JetStream forgets ids long before what it has stored with them."""
+"""Looks for a message id in the log of a channel: JetStream forgets ids long before the messages that have them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAME: Final = MESSAGE_ID.encode()
 
 
 async def search_key(link: NatsLink, where: LogAddress, log: LogState, message_id: str, since: float) -> KeySearch:
-    """See `LogIndex.search`; `log` was read just now. Raises `NatsAway`, also if it takes longer than 3 s."""
+    """See `LogIndex.search`; `log` was read just now. Raises `NatsAway`, also if the search takes longer than 3 s."""
     try:
         async with asyncio.timeout(_WITHIN_S):
             return await _search(link, where, log, message_id.encode(), since)
@@ -28,7 +28,7 @@ async def search_key(link: NatsLink, where: LogAddress, log: LogState, message_i
 
 
 async def _search(link: NatsLink, where: LogAddress, log: LogState, message_id: bytes, since: float) -> KeySearch:
-    # First, so that what goes meanwhile does not seem to be there still.
+    # Read first: an entry that is evicted during the search must not seem to be still there.
     oldest, _ = await read_stream(link, where.stream, 1, 1)
     held, removed, upto, left = 0, False, 0, 1
     while left:

@@ -11,7 +11,7 @@ from services.edge.broker.log_lineage import Lineage
 
 
 class KnownStreams:
-    """By stream. `on_doubt(stream)`: what was heard of it says that it may be another one than before."""
+    """By stream. `on_doubt(stream)` is called when a live message shows that it may be another stream than before."""
 
     def __init__(self, on_doubt: Callable[[str], None]) -> None:
         self._on_doubt = on_doubt
@@ -20,7 +20,7 @@ class KnownStreams:
         self._heard: dict[str, HeardStream] = {}
 
     def note(self, stream: str, state: StreamState) -> str | None:
-        """The state of a stream was read. Returns the epoch that it was in before, None if that was not known."""
+        """Notes the state of a stream that was read. Returns its previous epoch, None if that was not known."""
         before = self._states.get(stream)
         self._states[stream] = state
         if before is not None and before.epoch == state.epoch:
@@ -34,12 +34,12 @@ class KnownStreams:
         return self._states[stream]
 
     def epoch(self, stream: str) -> str:
-        """The epoch of a stream as last read; "" if it never was."""
+        """The epoch of a stream as last read; "" if it was never read."""
         state = self._states.get(stream)
         return "" if state is None else state.epoch
 
     def continued(self, stream: str, position: StreamPosition) -> StreamPosition:
-        """The position in the present epoch, if the log of its epoch goes on in it; otherwise as it is."""
+        """The position in the present epoch, if the log continues from it; otherwise the position unchanged."""
         state = self._states[stream]
         if position.epoch and Lineage.of(state.metadata).continues(position.epoch, position.offset):
             return StreamPosition(position.offset, state.epoch)
@@ -50,11 +50,11 @@ class KnownStreams:
         self._last_seen[stream] = max(self._last_seen.get(stream, 0), sequence)
 
     def last_seen(self, stream: str) -> int:
-        """The highest sequence that this edge knows the stream to have reached, but for what it has heard live."""
+        """The highest sequence that this edge knows the stream to have reached, apart from live messages."""
         return self._last_seen.get(stream, 0)
 
     def reached(self, stream: str) -> int:
-        """The same with what it has heard."""
+        """The same, including live messages."""
         return max(self.last_seen(stream), self.heard(stream).upto)
 
     def heard(self, stream: str) -> HeardStream:
@@ -65,7 +65,7 @@ class KnownStreams:
         return heard
 
     def in_doubt(self, stream: str) -> bool:
-        """Whether the stream may be another one than before, which is being found out."""
+        """Whether the stream may be another one than before. It is being checked then."""
         return stream in self._heard and self._heard[stream].suspect
 
     def epochs(self) -> dict[str, str]:

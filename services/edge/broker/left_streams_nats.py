@@ -1,4 +1,4 @@
-"""Streams that are left of namespaces which are configured no more: NATS goes on setting aside their bytes."""
+"""Streams that are left over from namespaces that are no longer configured: NATS still reserves their bytes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _NAMED: Final = 5
 
 
 async def warn_of_left_streams(link: NatsLink, classes: Collection[str]) -> None:
-    """Logs a warning if there are streams of other history classes than these. An error of NATS is not passed on."""
+    """Logs a warning if there are streams of other history classes than these. Does not raise errors of NATS."""
     try:
         names = await stream_names(link, "")
     except (NatsAway, NatsRefused) as error:
-        log.debug("streams of namespaces that are gone are not looked for: %s", error)
+        log.debug("cannot look for streams of removed namespaces: %s", error)
         return
     left: dict[str, list[str]] = {}
     for name in sorted(names):

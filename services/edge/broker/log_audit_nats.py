@@ -1,6 +1,6 @@
-"""The audit: finds open channels whose log has moved on although no live message has said so.
+"""The audit: finds open channels whose log has moved on although no live message has shown it.
 
-A stream that does not answer, or fails halfway, leaves its own channels unknown and no others.
+If a stream does not answer, or fails halfway, only its own channels are unknown.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from services.edge.yielding import yielding_every
 
 
 class LogAudit:
-    """`open_channels` are those of the edge, `where` says in which log one is."""
+    """`open_channels` are the edge's open channels; `where` returns the log of a channel."""
 
     def __init__(
         self,
@@ -76,10 +76,11 @@ class LogAudit:
         positions: dict[ChannelAddress, int],
         found: dict[ChannelAddress, int],
     ) -> None:
-        """Adds the channels of one stream that are behind to `found`, also if it fails later. `before`: its epoch then.
+        """Adds the channels of one stream that are behind to `found`, even if it fails later. `before` is the stream's
+        epoch before the audit.
 
-        It begins where an earlier audit ended. A quiet channel therefore costs nothing, and of a busy one at most the
-        newest message is read in each audit. Raises `NatsAway`, `NatsRefused`.
+        It begins where the previous audit ended. A quiet channel therefore costs nothing, and of a busy channel each
+        audit reads at most the newest message. Raises `NatsAway`, `NatsRefused`.
         """
         if state.epoch != before:
             found.update(dict.fromkeys(addresses, 0))
@@ -92,7 +93,7 @@ class LogAudit:
                 known.append((upto, self._where(address).stored, address))
             elif subscription is not None:
                 subscription.unheard = False  # nothing has come since
-        known.sort(key=lambda each: each[0])  # channels whose position is old share requests
+        known.sort(key=lambda each: each[0])  # so that channels with old positions share requests
         unheard: list[tuple[int, ChannelSubscription, ChannelAddress]] = []
         for start in range(0, len(known), MULTI_LAST_SUBJECTS):
             part = known[start : start + MULTI_LAST_SUBJECTS]
@@ -118,8 +119,8 @@ class LogAudit:
         unheard: list[tuple[int, ChannelSubscription, ChannelAddress]],
         found: dict[ChannelAddress, int],
     ) -> None:
-        """The same for channels that the edge has not heard for a while, and of which the log holds nothing new."""
-        # Read after the rest: what had not been evicted by now would have been found there.
+        """The same for channels that were `unheard`, and of which the log holds nothing new."""
+        # Read after the newest entries: an entry that has not been evicted by now would have been among those.
         after = await self._streams.fresh_state(stream)
         came: set[str] = set()
         for start in range(0, len(unheard), MULTI_LAST_SUBJECTS):

@@ -5,8 +5,8 @@ newest entries of each channel, more than the log does, for `history_meta_ttl`. 
 can tell whether anything of it was removed after a client's position: by age, by count, by a lowered limit, or by a
 purge.
 
-The index is complete from its oldest message on. As busy channels push out their own messages only, the oldest one is
-that of a quiet channel, or one of the messages that an edge stores every day for this purpose (`daily`).
+The index is complete from its oldest message on. Busy channels push out only their own messages, so the oldest one is
+of a quiet channel, or one of the messages that an edge stores every day for this purpose (`daily`).
 
 `NatsAway` is passed on: `broker_nats` translates it.
 """
@@ -45,13 +45,14 @@ from services.edge.broker.log_lineage import Lineage
 log = logging.getLogger(__name__)
 
 _READ: Final = 4
-"""Entries that are read: the one at the position, a mark that it was removed, and the next ones."""
+"""Entries that are read at once: the one at the position, a mark that it was removed, and the next ones."""
 _NAMED: Final = 256
-"""Entries that are read at once where more of them are asked for by name: as many as one read of a log brings."""
+"""Entries that are read at once if entries are to be named: as many as one read of a log brings."""
 _NAMING_AT_ONCE: Final = 8
-"""Such reads in progress, each of `READ_BYTES`: for NATS they are as little to send as the reads of logs."""
+"""Reads of `_NAMED` entries in progress, each of `READ_BYTES`: like the reads of logs, they are little for NATS to
+send."""
 _CATCHING_UP_S: Final = 1.0
-"""How long a recovery waits for the index to have read what is in the log. Usually a millisecond."""
+"""How long a recovery waits until the index has caught up with the log. Usually a millisecond."""
 _LEADER: Final = b"Fairlead-Leader"
 _FIRST_WAIT_S: Final = 0.001
 _MAKING_S: Final = 2.0
@@ -66,8 +67,8 @@ _DAY_S: Final = 86_400
 class _Index:
     """One partition's index in one epoch. `tried` is set when it exists, or NATS has refused to make it for now.
 
-    It may be that of an epoch that has ended (`log_lineage`): the log goes on, so its index goes on too. It has kept
-    at least `kept` entries of each channel at any time.
+    It may have begun in an epoch that has ended (`log_lineage`): as the log continues, its index does, too. It has
+    kept at least `kept` entries of each channel at any time.
     """
 
     source: str
@@ -78,10 +79,10 @@ class _Index:
     max_bytes: int
     size: int
     replicas: int
-    leader: str  # who leads the log: with another one it may have lost entries that the index has not read
+    leader: str  # leads the log: under another leader the log may have lost entries that the index has not read
     tried: asyncio.Event
     kept: int = 0
-    behind: int = 0  # how often it was found not to go on
+    behind: int = 0  # how often the index did not catch up with its log
     usable: bool = False
     tending: asyncio.Task[None] | None = None
 
@@ -92,19 +93,19 @@ class _Index:
 
     @property
     def wanted(self) -> tuple[object, ...]:
-        """What it was asked to be."""
+        """What was asked for; an index that differs in this is made again."""
         return self.epoch, self.address, self.max_age_s, self.max_bytes, self.size, self.replicas, self.leader
 
 
 class LogIndexes:
-    """Makes the indexes of the logs, and asks them."""
+    """Makes the indexes of the logs, and answers questions from them."""
 
     def __init__(self, link: NatsLink) -> None:
         self._link = link
         self._indexes: dict[str, _Index] = {}  # by the log's stream
         self._tasks = Tasks()
         self._naming = asyncio.Semaphore(_NAMING_AT_ONCE)
-        self.refused: set[str] = set()  # logs of which the server can keep no index
+        self.refused: set[str] = set()  # logs for which the server cannot keep an index
 
     def follow(
         self,
@@ -116,14 +117,15 @@ class LogIndexes:
         history_size: int,
         replicas: int = 0,
     ) -> None:
-        """From now on the log `stream`, whose subjects are `stored`, is indexed in this epoch. Returns at once.
+        """Indexes the log `stream`, whose subjects are `stored`, in this epoch from now on. Returns at once.
 
-        The index keeps `max_bytes` (-1: no limit). The oldest messages go first, and it then reaches back less far.
+        The index keeps `max_bytes` (-1: no limit). Beyond that the oldest messages go first, so that it does not reach
+        back as far.
         """
         size = max(INDEXED_ENTRIES, history_size + 1)
         begun_in = Lineage.of(state.metadata).indexed_since
         address = subjects.index_address(stream, stored, begun_in)
-        leader = (state.leader or self._link.server_id).removesuffix("@")  # outside of a cluster there is no time
+        leader = (state.leader or self._link.server_id).removesuffix("@")  # outside of a cluster no time follows the @
         index = _Index(
             stream, stored, state.epoch, address, max_age_s, max_bytes, size, replicas, leader, asyncio.Event()
         )
@@ -136,13 +138,13 @@ class LogIndexes:
         self._begin(index)
 
     def renew(self, stream: str, state: StreamState) -> None:
-        """The log `stream` is in another epoch now. Nothing for one that is not indexed."""
+        """The log `stream` is in another epoch now. Does nothing if the log is not indexed."""
         index = self._indexes.get(stream)
         if index is not None:
             self.follow(stream, index.stored, state, index.max_age_s, index.max_bytes, index.size - 1, index.replicas)
 
     def forget(self, stream: str) -> None:
-        """The log `stream` is indexed by this edge no more. What its index holds stays."""
+        """This edge no longer indexes the log `stream`. The index itself stays."""
         index = self._indexes.pop(stream, None)
         if index is not None and index.tending is not None:
             index.tending.cancel()
@@ -156,7 +158,7 @@ class LogIndexes:
         self._tasks.cancel()
 
     async def _tend(self, index: _Index) -> None:
-        """Makes the index, and now and then ensures that it is still there and that the day has its message."""
+        """Makes the index, and now and then ensures that it still exists and that today's message is stored."""
         while True:
             wait_s = _TENDING_S
             try:
@@ -169,8 +171,8 @@ class LogIndexes:
                     self.refused.add(index.source)
                 if not index.tried.is_set():
                     log.warning(
-                        "NATS does not keep the index of %s, so that clients of quiet channels are told of losses that "
-                        "they did not have: %s",
+                        "NATS does not keep the index of %s, so clients of quiet channels may be told of losses that "
+                        "did not happen: %s",
                         index.source,
                         error,
                     )
@@ -183,11 +185,11 @@ class LogIndexes:
 
     async def _make(self, index: _Index) -> None:
         prefix = index.address.prefix
-        # Of another namespace, whose name goes on with "_", there would be a "_" in the rest too.
+        # The stream of another namespace whose name begins with this one and "_" has another "_" in the rest.
         there = [name for name in await stream_names(self._link, prefix) if "_" not in name.removeprefix(prefix)]
         name = index.address.stream
         for other in there:
-            if other != name:  # of an epoch that is void
+            if other != name:  # an index of an epoch that is void
                 await unfollow(self._link, other, index.source)
         if index.behind > 1 and name in there:  # it was set up again, and is still behind
             await unfollow(self._link, name, index.source)
@@ -207,16 +209,16 @@ class LogIndexes:
         last_break = await last_followed(self._link, name, index.break_subject)
         if begun or last_break is None or header(last_break.headers, _LEADER) != index.leader.encode():
             await self._note(index, index.break_subject)
-        daily = f"{index.address.daily}{int(time.time()) // _DAY_S}"  # of clocks that differ there is one more
+        daily = f"{index.address.daily}{int(time.time()) // _DAY_S}"  # if clocks of edges differ, one more is stored
         if await last_followed(self._link, name, daily) is None:
             await self._note(index, daily)
 
     async def _note(self, index: _Index, subject: str) -> None:
-        """Stores a message in the log, and waits until the index has read it, and so everything before it."""
+        """Stores a message in the log, and waits until the index has read it, and therefore everything before it."""
         try:
             noted = await store(self._link, subject, b"", header_block(Fairlead_Leader=index.leader))
-        except NatsRefused as error:  # the log is full, and refuses what is new
-            log.debug("%s takes no message of its index: %s", index.source, error)
+        except NatsRefused as error:  # the log is full, and refuses new messages
+            log.debug("%s does not take a message for its index: %s", index.source, error)
             return
         await self._caught_up(index, noted.sequence)
 
@@ -229,10 +231,10 @@ class LogIndexes:
             return None
         try:
             return await self._after(index, where, offset, upto, named_upto, first)
-        except NobodyAnswers:  # the index was deleted: it is made again, from what the log still holds
+        except NobodyAnswers:  # the index was deleted: it is made again from what the log still holds
             self._make_again(index)
             raise
-        except NatsAway as error:  # the log may answer all the same: it is on another server of a cluster, maybe
+        except NatsAway as error:  # the log may answer nevertheless: perhaps it is on another server of a cluster
             log.debug("the index of %s does not answer: %s", where.stream, error)
             return None
 
@@ -243,9 +245,10 @@ class LogIndexes:
             self._begin(replace(index, tried=asyncio.Event(), usable=False))
 
     async def newer(self, stream: str, epoch: str, positions: list[tuple[str, int]], upto: int) -> set[str]:
-        """Of some subjects of a log, those that may have had an entry after the given position.
+        """Returns the subjects of a log that may have had an entry after their position.
 
-        At most `MULTI_LAST_SUBJECTS` of them, each with its position. All of them, if the index cannot tell.
+        `positions` are at most `MULTI_LAST_SUBJECTS` subjects, each with its position. Returns all of them if the index
+        cannot tell.
         """
         index, asked = self._indexes.get(stream), {subject for subject, _ in positions}
         if index is None or index.epoch != epoch or not await self._is_usable(index):
@@ -272,7 +275,7 @@ class LogIndexes:
         newest = await self._caught_up(index, upto)
         if newest is None:
             return None
-        # If nothing was skipped since, this is the place of the position in the index; otherwise it is further on.
+        # If nothing was skipped since, this is the place of the position in the index; otherwise the place is later.
         place = max(1, offset - newest.skipped)
         before: Followed | None = None
         after: list[Followed] = []
@@ -285,7 +288,7 @@ class LogIndexes:
                 break
             true_ones = (entry for entry in after if not 0 < removed_upto(entry.headers) <= offset)
             if any(not first or entry.sequence < first for entry in islice(true_ones, 1)):
-                break  # the log lacks it: no other name is needed
+                break  # the log lacks this entry: no other name is needed
             place = entries[-1].number + 1
         total = len(after) + left
         if before is None:
@@ -316,7 +319,8 @@ class LogIndexes:
 
     @staticmethod
     def _reaches(index: _Index, oldest: Followed, newest: Followed, offset: int) -> bool:
-        """Whether the index reaches back to a position: to its sequence, or for the beginning as long as it may."""
+        """Whether the index reaches back to a position: to its sequence or, for the beginning of a log, as far back as
+        an index may."""
         if oldest.sequence <= offset + 1:
             return True
         days_off = 2 * _DAY_S  # a message a day
@@ -330,7 +334,8 @@ class LogIndexes:
         return index.usable
 
     async def _caught_up(self, index: _Index, upto: int) -> Followed | None:
-        """The newest message of an index that has read the log up to `upto`; None if it does not come so far."""
+        """Waits until the index has read the log up to `upto`. Returns its newest message; None if it does not catch
+        up."""
         wait_s = _FIRST_WAIT_S
         while True:
             newest = await last_followed(self._link, index.address.stream)

@@ -1,9 +1,9 @@
 """What the metadata of a log's stream says of its past: its earlier epochs, and who has led it. Pure.
 
-An epoch ends when NATS was started since, and nobody was there who could say that its data is not an older copy. Up to
-its end the log is as it was; whatever came later may have been lost. So an earlier epoch stays valid up to the sequence
-at which it ended, and a position beyond belongs to what was lost. An epoch that was found to be rolled back is valid
-nowhere.
+An epoch ends when NATS was restarted and no edge was running that could tell that the data is not an older copy. Up to
+the end of the epoch the log is as it was; later messages may have been lost. So an earlier epoch stays valid up to the
+sequence at which it ended, and a position beyond belongs to what was lost. An epoch that was found to be rolled back is
+not valid at all.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _EPOCH_LETTERS: Final = 8
 class Lineage(NamedTuple):
     """`earlier`: the epochs before `epoch`, the newest first, each with the sequence up to which it is valid.
 
-    `leaders`: the servers, or leaders of the stream in a cluster, under which this epoch is known to have gone on.
+    `leaders`: the servers, or leaders of the stream in a cluster, under which this epoch is known to have continued.
     `index_epoch`: the epoch in which the log's index was begun, "" for this one.
     """
 
@@ -59,13 +59,14 @@ class Lineage(NamedTuple):
         return self.index_epoch or self.epoch
 
     def led_by(self, leader: str) -> Lineage:
-        """The epoch goes on under another leader."""
+        """The lineage when the epoch continues under another leader."""
         return self._replace(leaders=(leader, *self.leaders)[:_REMEMBERED])
 
     def ended(self, last: int, leader: str, *, with_index: bool = False) -> Lineage:
-        """A new epoch begins after the sequence `last`. Edges that find the same at once agree on its name.
+        """The lineage of a new epoch that begins after the sequence `last`. Edges that find the same at the same time
+        agree on its name.
 
-        `with_index`: the index of the log goes on.
+        `with_index`: the index of the log continues.
         """
         digest = hashlib.sha256(f"{self.epoch} {leader}".encode()).digest()
         name = "".join(_LETTERS[byte % len(_LETTERS)] for byte in digest[:_EPOCH_LETTERS])
@@ -74,9 +75,10 @@ class Lineage(NamedTuple):
         return Lineage(name, ((self.epoch, last), *earlier)[:_REMEMBERED], (leader,), index)
 
     def void(self, leader: str) -> Lineage:
-        """The log was rolled back, nobody knows how far: no position of this or an earlier epoch is valid."""
+        """The lineage of a log that was rolled back, nobody knows how far: no position of this or an earlier epoch is
+        valid."""
         return Lineage(new_epoch(), (), (leader,))
 
     def continues(self, epoch: str, offset: int) -> bool:
-        """Whether a position of an earlier epoch is one of this log too."""
+        """Whether a position of an earlier epoch is a position of this log, too."""
         return any(each == epoch and offset <= upto for each, upto in self.earlier)

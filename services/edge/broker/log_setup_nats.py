@@ -22,11 +22,11 @@ log = logging.getLogger(__name__)
 MAX_KEYS_BYTES: Final = 256 * 1024 * 1024
 """Idempotency keys, about a million. The oldest go first."""
 STALLED_S: Final = 1.0
-"""The edge goes on with what it has when for so long no further stream has answered."""
+"""If no further stream has answered for this long, the edge goes on with those that have."""
 _FIRST_S: Final = 0.1
-"""How soon an edge that was ready before goes on with the first one, if for so long none has."""
+"""The same for an edge that was ready before, and still waits for the first stream that can be used."""
 _MARKS_FIRST_S: Final = 1.0
-"""How long an edge that was connected before waits for the marks, which it has heard until then."""
+"""How long an edge that was connected before waits for the marks: it has heard them until then."""
 
 
 class LogSetup:
@@ -43,13 +43,13 @@ class LogSetup:
     async def ensure_all(self, *, all_accepted: bool = False) -> None:
         """Makes streams that are missing, and changes limits that differ from the configuration.
 
-        Returns with all of them, or with those that answer: the others are shut. Raises `NatsAway` or `NatsRefused` if
-        none can be used, or (`all_accepted`) if NATS refuses one.
+        Streams that do not answer are shut, and it returns without them. Raises `NatsAway` or `NatsRefused` if no
+        stream can be used, or (`all_accepted`) if NATS refuses one.
         """
-        if self._gates.of(subjects.MARKS_STREAM) is None:  # otherwise they are being asked for
+        if self._gates.of(subjects.MARKS_STREAM) is None:  # otherwise the gates are checking it
             await self._ensure_or_shut(subjects.MARKS_STREAM, self._start_marks())
         if not self._looked_for_others and self._gates.of(subjects.MARKS_STREAM) is None:
-            self._looked_for_others = True  # before any stream is made, for which these may leave no room
+            self._looked_for_others = True  # before streams are made, as left streams may leave no room for them
             await warn_of_left_streams(self._link, self._classes)
         keys = self._tasks.start(self._ensure_or_shut(subjects.KEYS_STREAM, self._ensure_keys()))
         tasks = [keys, *(self._tasks.start(self._ensure_class(each)) for each in self._classes)]
@@ -59,7 +59,7 @@ class LogSetup:
             done, left = await asyncio.wait(left, timeout=wait_s)
             if not done and self._streams.usable and (before == len(self._streams.checked) or wait_s < STALLED_S):
                 break
-            if not all_accepted and not self._streams.usable:  # clients wait for the first one
+            if not all_accepted and not self._streams.usable:  # clients wait for the first usable stream
                 wait_s = _FIRST_S
         for task in left:
             task.cancel()
@@ -80,13 +80,14 @@ class LogSetup:
         try:
             await ensure
         except (NatsAway, NatsRefused) as error:
-            if opened == self._gates.opened(stream):  # otherwise it was checked again meanwhile
+            if opened == self._gates.opened(stream):  # otherwise another check has succeeded meanwhile
                 self._gates.shut(stream, error)
             return error
         return None
 
     async def _ensure_class(self, history_class: str) -> NatsAway | NatsRefused | None:
-        """Those of its streams that are known are shut by themselves."""
+        """Ensures the streams of a class. If that fails, shuts the first one unless it was checked; `LogStreams` shuts
+        the streams that it knows."""
         try:
             await self._streams.ensure_class(history_class)
         except (NatsAway, NatsRefused) as error:
@@ -127,7 +128,7 @@ class LogSetup:
             await self._ensure_keys()
         else:
             await self._streams.check(stream)
-            storing = storing and subjects.class_of_stream(stream) in self._classes  # otherwise nobody needs it
+            storing = storing and subjects.class_of_stream(stream) in self._classes  # otherwise nobody stores in it
         if storing:
             await self._store_something(stream)
 
@@ -135,13 +136,13 @@ class LogSetup:
         try:
             await store(self._link, subjects.store_check(stream), b"", None, CHECK_TIMEOUT_S)
         except NobodyAnswers:
-            raise NatsAway("nobody takes what is to be stored: the stream has no leader", "away") from None
+            raise NatsAway("nobody takes messages for the stream: it has no leader", "away") from None
         except NatsAway as error:
             raise DoesNotStore(error) from None
         except NatsRefused as error:
-            if error.cause != "full":  # the stream itself, which refuses what is new: it does what it shall
+            if error.cause != "full":  # a stream that is full, and refuses new messages, works as configured
                 raise DoesNotStore(error) from None
 
     def stop(self) -> None:
-        """Makes nothing any more."""
+        """Cancels the tasks in progress."""
         self._tasks.cancel()

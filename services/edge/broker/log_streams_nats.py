@@ -39,13 +39,13 @@ log = logging.getLogger(__name__)
 
 _CHECK_RETRY_S: Final = 0.2
 _CLOCK_S: Final = 0.05
-"""How far the clock of NATS may be off. NATS does not start again, and store something, in so little time."""
+"""How far the clock of NATS may be off. NATS cannot restart, and store something, in so little time."""
 _INDEX_PART: Final = 5
-"""The index of a log has one of so many parts of the history's bytes."""
+"""The index of a log gets this fraction, one fifth, of the history's bytes."""
 
 
 class LogStreams:
-    """All streams of one configuration: where channels are, in which epoch, and up to which sequence."""
+    """All streams of one configuration: which stream holds a channel, its epoch, and its last sequence."""
 
     def __init__(
         self,
@@ -56,8 +56,8 @@ class LogStreams:
         now: Callable[[], float],
         on_checked: Callable[[str], None] = lambda stream: None,
     ) -> None:
-        """`on_checked(stream)`: it has another epoch, or was in doubt or shut and is the same as before. `classes` may
-        change: see `HistoryClasses`. `now` is the clock of NATS, in Unix seconds."""
+        """`on_checked(stream)`: the stream has another epoch, or it was in doubt or shut, and is the same as before.
+        `classes` may change: see `HistoryClasses`. `now` is the clock of NATS, in Unix seconds."""
         self._link = link
         self._gates = gates
         self._now = now
@@ -69,10 +69,10 @@ class LogStreams:
         self._names: dict[str, tuple[str, int]] = {}  # of the streams, each with its class and partition
         self.known = KnownStreams(self.check_soon)
         self._reading: dict[str, asyncio.Lock] = {}
-        self._next_reads: dict[str, asyncio.Task[LogState]] = {}  # those that have not begun
+        self._next_reads: dict[str, asyncio.Task[LogState]] = {}  # reads that have not begun
         self._reads = Tasks()
         self._checked: set[str] = set()  # made or checked since the connection was made
-        self.unanswered: set[str] = set()  # those that did not tell their state when asked last, or have no leader
+        self.unanswered: set[str] = set()  # streams that did not report their state when asked last, or have no leader
         self.indexes = LogIndexes(link)
         self.limits = LogLimits()
         self.marks = StreamMarks(link, self._marked)
@@ -83,12 +83,12 @@ class LogStreams:
     async def ensure_class(self, history_class: str) -> None:
         """Makes the streams of a class that are missing, and changes limits that differ from the configuration.
 
-        Those of its streams that cannot be checked are shut; they are changed before they are opened again. Raises
-        `NatsAway` without a connection, and if it is not known how many there are, as none of them answers; and
-        `NatsRefused` for the first one that is refused. A stream that is in use goes on as it is if it is not changed,
-        and that raises either.
+        Streams of the class that cannot be checked are shut; they are changed before they are opened again. Raises
+        `NatsAway` without a connection, and if the number of streams is not known, as none of them answers; raises
+        `NatsRefused` for the first one that is refused. A stream in use that cannot be changed stays in use as it is,
+        and its error is raised, whichever it is.
         """
-        known = subjects.log_stream(history_class, 0) in self._names  # a class that was gone is learned anew
+        known = subjects.log_stream(history_class, 0) in self._names  # the count of a class that was gone is read again
         kept = self._partitions.get(history_class) if known else None
         others = range(kept) if kept else range(1, await self._ensure_first(history_class))
         errors = await asyncio.gather(*(self._ensure_or_shut(history_class, each) for each in others))
@@ -98,8 +98,8 @@ class LogStreams:
             raise NatsAway("the connection to NATS is lost")
 
     async def _ensure_first(self, history_class: str) -> int:
-        """The same for the first one, which says how many partitions the class has, as long as that is not known.
-        Returns that."""
+        """The same for the first stream, while it is not known how many partitions the class has. Returns their
+        number, which the stream says."""
         count, away = self._wanted_partitions, None
         try:
             first = await self._ensure_partition(history_class, 0, count)
@@ -131,7 +131,7 @@ class LogStreams:
         except (NatsAway, NatsRefused) as error:
             if in_use:
                 return error
-            if opened == self._gates.opened(stream):  # otherwise it was checked again meanwhile
+            if opened == self._gates.opened(stream):  # otherwise another check has succeeded meanwhile
                 self._shut(stream, error)
             return error if isinstance(error, NatsRefused) else None
         return None
@@ -189,10 +189,10 @@ class LogStreams:
         return state
 
     def _options_of(self, history_class: str) -> ChannelOptions:
-        """Raises `NatsRefused` for a class that is gone: a reload took it away, or gave it up."""
+        """Raises `NatsRefused` for a class that is gone: a reload removed it, or failed to add it."""
         options = self._classes.get(history_class)
         if options is None:
-            raise NatsRefused(f"no namespace has the streams of {history_class} any more")
+            raise NatsRefused(f"no namespace uses the streams of {history_class} any more")
         return options
 
     def _forget(self, classes: Collection[str]) -> None:
@@ -231,7 +231,7 @@ class LogStreams:
         return self._checked
 
     def shut_unchecked(self) -> None:
-        """Those that were not checked have had their time."""
+        """Shuts the streams that were not checked in time."""
         silent = NatsAway("no answer in time", "timeout")
         for history_class in self._classes:
             if history_class not in self._partitions:
@@ -241,7 +241,7 @@ class LogStreams:
 
     @property
     def usable(self) -> bool:
-        """Whether a stream was checked over this connection, or there are none."""
+        """Whether a stream was checked over this connection, or there is none to check."""
         return bool(self._checked) or not self._classes
 
     def _marked(self, stream: str, mark: Mark) -> None:
@@ -271,13 +271,13 @@ class LogStreams:
     def window_s(self, stream: str) -> float:
         """How long an idempotency key of this stream is remembered."""
         history_class, _ = self._names.get(stream, ("", 0))
-        options = self._classes.get(history_class)  # none when the class is gone, for who still publishes to it
+        options = self._classes.get(history_class)  # None for a late publish to a class that is gone
         return MAX_DUPLICATE_WINDOW_S if options is None else _window_s(options)
 
     def check_soon(self, stream: str, wait_s: float = 0.0) -> None:
-        """Reads the state of a stream, because something says that it was deleted, restored, or made anew.
+        """Reads the state of a stream that may have been deleted, restored, or made anew.
 
-        Until then nothing of it is taken.
+        Until it was read, its live messages are ignored.
         """
         if stream in self._names:
             self.known.heard(stream).suspend()
@@ -296,20 +296,20 @@ class LogStreams:
                 if complaint.due(str(error), asyncio.get_running_loop().time()):
                     log.warning("stream %s cannot be checked: %s", stream, error)
                 await asyncio.sleep(_CHECK_RETRY_S)
-        if self.known.heard(stream).suspect and self._gates.of(stream) is None:  # otherwise who opens it resumes it
+        if self.known.heard(stream).suspect and self._gates.of(stream) is None:  # otherwise opening it resumes it
             self.resume(stream)
 
     def read_limits_soon(self, stream: str) -> None:
         """Others removed something from a stream, or changed its limits: reads its state. Live messages go on."""
         if stream in self._names:
             self.limits.doubt(stream)
-            if not self.known.in_doubt(stream):  # otherwise it is being read, until that succeeds
+            if not self.known.in_doubt(stream):  # otherwise it is being read already, until that succeeds
                 self._reads.start(self._read_limits(stream))
 
     async def _read_limits(self, stream: str) -> None:
         try:
             await self.fresh_state(stream)
-        except (NatsAway, NatsRefused) as error:  # after a reconnect, or to mark it, it is read again
+        except (NatsAway, NatsRefused) as error:  # it is read again after a reconnect, or for its next mark
             log.debug("stream %s cannot be read: %s", stream, error)
 
     async def fresh_state(self, stream: str) -> LogState:
@@ -330,7 +330,7 @@ class LogStreams:
             try:
                 state = await self._read_state(stream)
             except NatsAway as error:
-                # Otherwise nobody was asked, or it has answered others meanwhile.
+                # Otherwise the request did not reach NATS, or the stream has answered another check meanwhile.
                 if self._link.is_connected and opened == self._gates.opened(stream):
                     self.unanswered.add(stream)
                     self._gates.shut(stream, error)
@@ -343,12 +343,12 @@ class LogStreams:
         return await ask_again(lambda: stream_state(self._link, stream), timeout_s)
 
     async def _read_state(self, stream: str) -> LogState:
-        # Taken before the request: an acknowledgement that comes while the answer travels does not mean that it fell.
+        # Taken before the request: if an acknowledgement overtakes the answer, the stream must not seem to be behind.
         known, doubts = self._known_of(stream), self.limits.of(stream).doubts
         state = await self._ask(stream)
         if state is None or not state.epoch:  # it was deleted, or made again by somebody else: it is another log
             if stream not in self._names:
-                raise NatsRefused(f"stream {stream} is gone, and no namespace has it")
+                raise NatsRefused(f"stream {stream} is gone, and no namespace uses it")
             log.error("stream %s is gone: a new one takes its place, and a new epoch begins", stream)
             history_class, partition = self._names[stream]
             count = self._partitions[history_class]
@@ -363,21 +363,21 @@ class LogStreams:
         self.limits.note(stream, state, doubts)
         if before != state.epoch:
             self.indexes.renew(stream, state)
-            if before is not None and self._gates.of(stream) is None:  # otherwise who opens it resumes it
+            if before is not None and self._gates.of(stream) is None:  # otherwise opening it resumes it
                 self.resume(stream)
 
     def compare_all(self) -> None:
-        """The marks have become known: compares all streams with them, whose live messages go on meanwhile."""
+        """The marks have become known: compares all streams with them. Live messages go on meanwhile."""
         for stream in self._checked:
             self.compare(stream)
 
     def compare(self, stream: str) -> None:
-        """Something has changed, which does not mean that the stream is another one: reads its state."""
+        """Something has changed, which need not mean that the stream is another one: reads its state."""
         if stream in self._checked and self._gates.of(stream) is None:
             self._reads.start(self._read_limits(stream))
 
     def resume(self, stream: str) -> None:
-        """Takes live messages of a stream again, or of what has taken its place."""
+        """Takes live messages of a stream, or of the one that has taken its place, again."""
         self._on_checked(stream)
         self.known.heard(stream).checked(self.known.last_seen(stream))
 
@@ -387,6 +387,6 @@ def _window_s(options: ChannelOptions) -> float:
 
 
 def _take_error(read: asyncio.Task[LogState]) -> None:
-    """All who waited for it may have given up."""
+    """Retrieves the error: all callers that waited for the read may have given up."""
     if not read.cancelled():
         read.exception()

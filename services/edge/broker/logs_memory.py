@@ -30,11 +30,11 @@ from services.edge.broker.broker import (
 from services.edge.channel_settings import ChannelOptions
 
 MAX_LOG_BYTES: Final = 128 * 1024 * 1024
-"""Publications of all channels of one namespace."""
+"""Limit for the publications of all channels of one namespace."""
 INDEXED_CHANNELS: Final = 20_000
 """Channels of one namespace whose sequences are known for longer than their publications are kept."""
 MAX_KEYS: Final = 100_000
-"""Idempotency keys of one namespace with history, and of all channels without."""
+"""Idempotency keys of one namespace with history, and of all channels without history together."""
 
 
 class Receiver(Protocol):
@@ -50,7 +50,7 @@ class Receiver(Protocol):
 
 
 class _Keys:
-    """Idempotency keys, each with the sequence that it was stored at; forgotten after `window_s`, the oldest first."""
+    """Idempotency keys, each with the sequence of its publication; forgotten after `window_s`, the oldest first."""
 
     def __init__(self, window_s: float) -> None:
         self._window_s = window_s
@@ -70,9 +70,9 @@ class _Keys:
 
 
 class MemoryIndex:
-    """The sequences of the newest entries of each channel, also of those that were evicted.
+    """The sequences of the newest entries of each channel, including evicted entries.
 
-    The channels that were used last are known, `INDEXED_CHANNELS` of them, with `size` entries each.
+    It knows the `INDEXED_CHANNELS` channels that were used last, with `INDEXED_ENTRIES` or `size` + 1 entries each.
     """
 
     def __init__(self, size: int) -> None:
@@ -101,7 +101,7 @@ class MemoryIndex:
 
 
 class MemoryLog:
-    """The log of one history class: what JetStream calls a stream. Each access evicts first."""
+    """The log of one history class, like a stream of JetStream. Each access evicts first."""
 
     def __init__(self, options: ChannelOptions, epoch: str) -> None:
         self.options = options
@@ -117,12 +117,12 @@ class MemoryLog:
         self._channels: defaultdict[str, list[LogEntry]] = defaultdict(list)  # oldest first
 
     def keeps_like(self, options: ChannelOptions) -> bool:
-        """Whether it keeps as much of a channel, and for as long, by these options."""
+        """Whether it keeps as many entries of a channel, and for as long, as with these options."""
         mine = self.options
         return (mine.history_size, mine.history_ttl) == (options.history_size, options.history_ttl)
 
     def change(self, options: ChannelOptions) -> None:
-        """Has these options from now on, by which it `keeps_like` before."""
+        """Replaces the options. The log `keeps_like` these."""
         self.options, self.max_bytes = options, _max_bytes(options)
 
     def of(self, channel: str) -> list[LogEntry]:
@@ -130,7 +130,7 @@ class MemoryLog:
         return self._channels.get(channel, [])
 
     def since(self, channel: str, at: float) -> list[LogEntry]:
-        """Those that were stored at `at` or later."""
+        """The entries of a channel that were stored at `at` or later."""
         return [entry for entry in self.of(channel) if self._stored[entry.sequence][1] >= at]
 
     def newest(self, channel: str) -> int:
@@ -144,18 +144,18 @@ class MemoryLog:
         return next(iter(self._stored), self.last + 1)
 
     def reaches_to(self, at: float) -> bool:
-        """Whether the oldest entry is older than `at`, or the first one that there ever was."""
+        """Whether the oldest entry is older than `at`, or is the first entry of the log."""
         sequence, (_, stored_at) = next(iter(self._stored.items()), (self.last + 1, ("", math.inf)))
         return sequence == 1 or stored_at <= at
 
     def refuses(self, channel: str, size: int) -> bool:
-        """Whether there is no room for `size` bytes, and nothing goes for it but what the channel itself replaces."""
+        """Whether the log refuses `size` bytes: no room is left, counting what the channel's own oldest entry frees."""
         mine = self.of(channel)
         freed = bytes_of(mine[0]) if len(mine) >= self.options.history_size else 0
         return self.options.history_when_full == "refuse" and self._bytes + size - freed > self.max_bytes
 
     def append(self, channel: str, entry: LogEntry, now: float) -> None:
-        """Stores the channel's next entry, and evicts what its limits do not leave room for."""
+        """Stores the channel's next entry, and evicts entries beyond the limits."""
         mine = self._channels[channel]
         mine.append(entry)
         self.index.add(channel, entry)
@@ -167,7 +167,7 @@ class MemoryLog:
             self._drop_oldest()
 
     def evict(self, now: float) -> None:
-        """Drops the entries that are too old: the oldest ones, as one time to live holds for the whole class."""
+        """Drops the entries that are too old. They are the oldest ones, as the whole class has one time to live."""
         old = now - self.options.history_ttl
         while self._stored and next(iter(self._stored.values()))[1] <= old:
             self._drop_oldest()
@@ -208,7 +208,7 @@ def new_epoch() -> str:
 
 
 class MemoryLogs:
-    """The logs of all history classes. `now` is any clock in seconds that does not go back, for ages."""
+    """The logs of all history classes. `now` is any clock in seconds that does not go back; ages are measured by it."""
 
     def __init__(
         self, classes: dict[str, ChannelOptions], now: Callable[[], float], epochs: Callable[[], str] = new_epoch
@@ -221,10 +221,10 @@ class MemoryLogs:
         self._keys = _Keys(MAX_DUPLICATE_WINDOW_S)
 
     def adopt(self, classes: dict[str, ChannelOptions]) -> bool:
-        """These are the classes from now on. Returns whether a log has begun anew.
+        """Replaces the classes by these. Returns whether a log has begun anew.
 
-        That is so with another `history_size` or `history_ttl`, as nobody knows then what went by the one before. The
-        log of a class that is gone is emptied, and left to those whose channels are about to be closed.
+        A log begins anew if its `history_size` or `history_ttl` changes, as nobody knows then what was evicted by the
+        old limits. The log of a class that is gone is emptied, and stays for channels that are about to be closed.
         """
         anew = False
         for history_class, options in classes.items():
@@ -242,7 +242,7 @@ class MemoryLogs:
         return anew
 
     def log(self, history_class: str) -> MemoryLog:
-        """The log of a class, without what is too old."""
+        """The log of a class, without entries that are too old."""
         log = self.logs[history_class]
         log.evict(self.now())
         return log
@@ -250,7 +250,8 @@ class MemoryLogs:
     def store(
         self, address: ChannelAddress, publication: Publication, message_id: str, version: Version | None
     ) -> StreamPosition:
-        """Stores a publication, and sends it to the brokers; the position, or that of what made it superfluous."""
+        """Stores a publication, and sends it to the brokers. Returns its position, or the position of the publication
+        that made it superfluous."""
         log, now = self.log(address.history_class), self.now()
         if message_id and (known := log.keys.get(message_id, now)) is not None:
             return StreamPosition(known, log.epoch)
@@ -258,7 +259,7 @@ class MemoryLogs:
         if version is not None and mine and not version.is_newer_than(log.versions.get(mine[-1].sequence)):
             return StreamPosition(mine[-1].sequence, log.epoch)
         if log.refuses(address.channel, size_of(publication)):
-            raise BrokerRefused("the namespace's history_max_bytes are taken", "full")
+            raise BrokerRefused("the namespace's history_max_bytes are used up", "full")
         number = log.last + 1
         if message_id:
             log.keys.add(message_id, number, now)
@@ -270,7 +271,7 @@ class MemoryLogs:
         return StreamPosition(number, log.epoch)
 
     def remove(self, address: ChannelAddress) -> None:
-        """Removes what is kept of a channel, and leaves the mark."""
+        """Removes the history of a channel, and leaves a removal mark."""
         log = self.log(address.history_class)
         mine = log.of(address.channel)
         if mine and not mine[-1].removed_upto:

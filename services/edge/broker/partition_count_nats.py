@@ -16,13 +16,13 @@ PARTITIONS_KEY: Final = "fairlead-partitions"
 
 
 def count_in(state: StreamState | None) -> int:
-    """What a stream says; 0 if it does not, or there is none."""
+    """The count in a stream's metadata; 0 if it has none, or there is no stream."""
     told = "" if state is None else state.metadata.get(PARTITIONS_KEY, "")
     return int(told) if told.isdecimal() else 0
 
 
 def warn_of_kept(history_class: str, kept: int, wanted: int) -> None:
-    """Logs that a class keeps the number that it has."""
+    """Logs that a class keeps its number of partitions."""
     log.warning(
         "namespace %s keeps the %d partitions that its streams were made with; channel.history_partitions = %d "
         "holds for new namespaces only",
@@ -33,7 +33,7 @@ def warn_of_kept(history_class: str, kept: int, wanted: int) -> None:
 
 
 async def count_told_by(link: NatsLink, streams: Collection[str], timeout_s: float) -> int:
-    """What the first of these streams says that answers; 0 if none does in time."""
+    """The count that the first of these streams to answer says; 0 if none answers in time."""
 
     async def told_by(stream: str) -> int:
         try:

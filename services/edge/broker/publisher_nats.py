@@ -1,6 +1,6 @@
-"""Publishes on NATS: into the log with an acknowledgement, or past it; once for each idempotency key.
+"""Publishes on NATS: into the log with an acknowledgement, or past the log; once for each idempotency key.
 
-One deadline holds for the whole of a publish: waiting for its turn, all attempts, the acknowledgement.
+One deadline holds for a whole publish: waiting for its turn, all attempts, the acknowledgement.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ PUBLISH_DEADLINE_S: Final = 4.0
 """Below the 5 s after which SDKs give up on a command."""
 
 WAITING_PER_PLACE: Final = 16
-"""Publishes that may wait for their turn, for each one that may be in flight: far less than a second's worth."""
+"""Publishes that may wait for their turn, for each one that may be in flight: they wait far less than a second."""
 
 _RETRY_WAIT_S: Final = 0.05
 _LONGEST_WAIT_S: Final = 0.4
 _ATTEMPT_S: Final = 2.0
-"""After so long without an acknowledgement a publish is sent again, and the stream is looked at."""
+"""After so long without an acknowledgement a publish is sent again, and the stream is checked."""
 
 
 class NatsPublisher:
-    """Publishes for the broker, whose clock `now` is. `instance` makes the message ids of this process unique."""
+    """Publishes for the broker. `now` is its clock; `instance` makes the message ids of this process unique."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class NatsPublisher:
     async def store(
         self, where: LogAddress, publication: Publication, message_id: str, version: Version | None
     ) -> StreamPosition:
-        """Stores a publication, and returns its position, or that of the one that made it superfluous.
+        """Stores a publication, and returns its position, or the position of the one that made it superfluous.
 
         Raises `BrokerAway`, `BrokerRefused`.
         """
@@ -99,7 +99,7 @@ class NatsPublisher:
             raise BrokerAway(shut.why, shut.cause)
 
     async def _stored_before(self, where: LogAddress, message_id: str, deadline: float) -> StreamPosition | None:
-        """Where a publication with this key is stored, if JetStream may have forgotten the key itself."""
+        """The position of an earlier publication with this key, if JetStream itself may have forgotten the key."""
         if not self.keys.may_be_forgotten(self._streams.window_s(where.stream)):
             return None
         while True:
@@ -129,7 +129,7 @@ class NatsPublisher:
         self, where: LogAddress, data: bytes, headers: bytes | None, version: Version, deadline: float
     ) -> int:
         while True:
-            # It is stored only right after the one that it was compared with: after a lost race, compare again.
+            # It is stored only right after the publication that it was compared with: after a lost race, compare again.
             try:
                 newest = await read_last(self._link, where.stream, where.stored, _left(deadline))
             except NobodyAnswers as error:
@@ -148,13 +148,13 @@ class NatsPublisher:
                 continue
 
     async def send(self, subject: str, key_subject: str, publication: Publication, message_id: str) -> None:
-        """Publishes without storing. A `message_id` is kept on `key_subject`, and is published once.
+        """Publishes without storing. A `message_id` is stored on `key_subject`, so that it is published only once.
 
         Raises `BrokerAway`, `BrokerRefused`.
         """
         headers = encode_headers(publication, at=self._now(), trace=active_context())
         if message_id:
-            # The key is stored before the publication goes out: after a failure in between, the publication is lost and
+            # The key is stored before the publication goes out: after a failure in between, the publication is lost but
             # never doubled, as a channel without history promises.
             self._check_open(KEYS_STREAM, "")
             deadline = _deadline()
@@ -162,7 +162,7 @@ class NatsPublisher:
             try:
                 key, mine = _id_headers(message_id), f"{self._instance}.{next(self._ids)}".encode()
                 stored, attempts = await self._try_store(KEYS_STREAM, key_subject, mine, key, deadline)
-                # After several attempts the first one may have stored it, of whose acknowledgement we have not heard.
+                # After several attempts, an earlier one may have stored the key although its acknowledgement was lost.
                 if stored.duplicate and (attempts == 1 or not await self._is_stored(stored.sequence, mine, deadline)):
                     return
             finally:
@@ -175,7 +175,7 @@ class NatsPublisher:
             raise BrokerRefused(str(error), error.cause) from None
 
     async def _is_stored(self, sequence: int, mine: bytes, deadline: float) -> bool:
-        """Whether the key of this number was stored with this body."""
+        """Whether the key with this sequence was stored with this body."""
         try:
             found, _ = await read_stream(self._link, KEYS_STREAM, sequence, 1, timeout_s=_left(deadline))
         except NatsAway as error:
@@ -183,7 +183,7 @@ class NatsPublisher:
         return any((key.sequence, key.data) == (sequence, mine) for key in found)
 
     async def sent(self) -> None:
-        """Returns when NATS has processed all that was sent until now. Raises `BrokerAway`."""
+        """Returns when NATS has processed everything that was sent until now. Raises `BrokerAway`."""
         flush = self._flush
         if flush is None:
             flush = self._flush = self._tasks.start(self._flush_soon())
@@ -194,7 +194,7 @@ class NatsPublisher:
             raise BrokerAway(str(error), error.cause)
 
     async def _flush_soon(self) -> NatsAway | None:
-        """Returns why it failed, None when it did not. All who publish in one turn of the loop share a round trip."""
+        """Returns the error, None if it succeeded. All publishes of one turn of the loop share a round trip."""
         await asyncio.sleep(0)
         self._flush = None
         try:
@@ -204,7 +204,7 @@ class NatsPublisher:
         return None
 
     def stop(self) -> None:
-        """Waits for NATS no more."""
+        """Cancels flushes in progress."""
         self._tasks.cancel()
 
     async def _try_store(
@@ -226,7 +226,7 @@ class NatsPublisher:
                 self._gates.stored(stream)
                 return stored, attempt
             except NatsAway as error:
-                why = self._gates.unstored(stream)  # a stream that was deleted is made again by this
+                why = self._gates.unstored(stream)  # this also makes a deleted stream again
                 cause = why if error.cause == "timeout" else error.cause
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
@@ -245,7 +245,7 @@ def _deadline() -> float:
 
 
 def _left(deadline: float, cause: FailureCause = "timeout") -> float:
-    """The seconds until the deadline. After it, raises `BrokerAway` for `cause`, that of the last attempt."""
+    """The seconds until the deadline. After it, raises `BrokerAway` with `cause`, the cause of the last attempt."""
     left = deadline - asyncio.get_running_loop().time()
     if left <= 0:
         raise BrokerAway("not acknowledged in time", cause)
@@ -256,7 +256,7 @@ def _explained(stream: str, error: NatsRefused) -> str:
     """Why a publication was not stored, in terms of the settings."""
     if stream == KEYS_STREAM or error.cause != "full":
         return str(error)
-    return f"the namespace's history_max_bytes are taken (stream {stream}: {error})"
+    return f"the namespace's history_max_bytes are used up (stream {stream}: {error})"
 
 
 def _id_headers(message_id: str) -> bytes:

@@ -1,16 +1,16 @@
-"""Finds out whether a log's stream is still the log that it was, or an older copy of it: its past may come back.
+"""Finds out whether a log's stream is still the same log, or was rolled back to an older copy of it.
 
-An operator restores a backup, or NATS loses its last seconds with the machine. Then sequences are used again for other
-messages, and a position of before may name a message that its client never received. Nothing in the log tells, as soon
-as it has grown past that position. Three things are compared:
+An operator restores a backup, or a machine dies and NATS loses the last seconds. Then sequences are used again for
+other messages, and an earlier position may name a message that its client never received. Once the log has grown past
+that position, nothing in it shows this. Three things are compared:
 
 - what this edge has seen, and the marks of all edges (`stream_marks_nats`): a stream that is behind, or has another
-  message there, was rolled back, and its epoch is void;
-- who leads it: data can be exchanged only while NATS does not run. After a start of NATS, or with another leader, an
-  edge that ran all the time vouches for the stream if it finds all that it knows of. An edge that knows nothing asks
-  those (`vouching_nats`), and if there is none, ends the epoch where the stream is: positions up to there stay valid
-  (`log_lineage`);
-- which epochs it has had: one that had ended is an older copy.
+  message at a mark, was rolled back, and its epoch is void;
+- the leader of the stream: data can be replaced only while NATS does not run. After a restart of NATS, or with another
+  leader, an edge that ran all the time vouches for the stream if the stream has everything that the edge knows of. An
+  edge that knows nothing asks such edges (`vouching_nats`). If there is none, it ends the epoch where the stream is:
+  positions up to there stay valid (`log_lineage`);
+- the past epochs of the stream: a stream in an epoch that had ended is an older copy.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from services.edge.broker.stream_marks_nats import Mark, StreamMarks
 from services.edge.broker.vouching_nats import Vouching
 
 _MANY: Final = 3
-"""Replicas with which a stream outlives a server, and has all that it acknowledged as long as most of them run."""
+"""With this many replicas, a stream survives the loss of a server, and keeps all that it has acknowledged as long as
+most of them run."""
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +39,9 @@ log = logging.getLogger(__name__)
 class Known(NamedTuple):
     """What was known of a stream before its state was asked for.
 
-    `seen`: the sequence that this edge knows the stream to have reached in `epoch`; "" for an edge that has just begun.
-    `doubted`: something says that the stream may be another one. `connected_until`: when this edge lost its connection
-    to NATS last, in Unix seconds of NATS's clock; 0 if it never did.
+    `seen`: the sequence that this edge knows the stream to have reached in `epoch`, which is "" if the edge has just
+    started. `doubted`: something shows that the stream may be another one. `connected_until`: when this edge last lost
+    its connection to NATS, in Unix seconds of NATS's clock; 0 if it never did.
     """
 
     epoch: str
@@ -59,7 +60,7 @@ class RollbackGuard:
         self._vouching = Vouching(link, self._led_by)
 
     def vouches(self, stream: str, state: StreamState, epoch: str, leader: str) -> bool:
-        """Whether this edge has found that the epoch goes on under that leader."""
+        """Whether this edge has found that the epoch continues under that leader."""
         return state.epoch == epoch and self._is_led(stream, Lineage.of(state.metadata), leader)
 
     def forget(self, stream: str) -> None:
@@ -67,14 +68,14 @@ class RollbackGuard:
         self._vouching.forget(stream)
 
     def stop(self) -> None:
-        """Records nothing any more."""
+        """Stops recording leaders."""
         self._vouching.stop()
 
     def _is_led(self, stream: str, lineage: Lineage, leader: str) -> bool:
         return leader in lineage.leaders or self._vouching.has(stream, lineage.epoch, leader)
 
     async def judge(self, stream: str, state: StreamState, known: Known) -> StreamState:
-        """The state of a stream, in another epoch if it is, or may be, not the log that it was."""
+        """Returns the state of a stream, with a new epoch if it is not, or may not be, the same log as before."""
         leader = state.leader or self._link.server_id
         lineage = Lineage.of(state.metadata)
         mark = known.mark
@@ -95,7 +96,7 @@ class RollbackGuard:
         if same is False:
             return await self._void(stream, state, leader, "has another message where it was marked")
         if same is None and (known.doubted or (watched and not led)):
-            return await self._void(stream, state, leader, "has lost the message that was marked, and may be another")
+            return await self._void(stream, state, leader, "has lost the marked message, and may be another log")
         if led:
             return state
         if not watched and not _comparable(lineage, leader):
@@ -104,8 +105,8 @@ class RollbackGuard:
             self._vouching.vouch(stream, state, leader)
             return state
         log.warning(
-            "stream %s may be an older copy: NATS was started, or has another leader for it, while no edge ran that "
-            "could tell. So an epoch ends at %d: positions up to there stay valid",
+            "stream %s may be an older copy: NATS was started, or has another leader for it, while no edge was running "
+            "that could tell. So its epoch ends at %d: positions up to there stay valid",
             stream,
             state.last,
         )
@@ -115,16 +116,17 @@ class RollbackGuard:
         )
 
     async def _index_goes_on(self, stream: str, lineage: Lineage) -> bool:
-        """Whether the index is that of the log as it is. One that is ahead has read what the log has lost since."""
+        """Whether the index matches the log as it is. An index that is ahead has read messages that the log has lost
+        since."""
         try:
             newest = await last_followed(self._link, subjects.index_of(stream, lineage.indexed_since))
         except NobodyAnswers:
             return False
-        state = await stream_state(self._link, stream)  # after the index, which a backend's publish may move on
+        state = await stream_state(self._link, stream)  # read after the index, as a publish may advance both meanwhile
         return newest is not None and state is not None and newest.sequence <= state.last
 
     async def _is_same(self, stream: str, state: StreamState, mark: Mark | None) -> bool | None:
-        """Whether the marked message is still there; None if there is none at all in its place."""
+        """Whether the marked message is still there; None if there is no message at its sequence."""
         if mark is None or mark.epoch != state.epoch or not mark.at:
             return True
         if mark.timed < state.last:
@@ -133,7 +135,7 @@ class RollbackGuard:
         return state.first > state.last or state.last_at == mark.at
 
     async def _void(self, stream: str, state: StreamState, leader: str, why: str) -> StreamState:
-        log.error("stream %s %s: a new epoch begins, and no position of before is valid", stream, why)
+        log.error("stream %s %s: a new epoch begins, and no earlier position is valid", stream, why)
         return await self._change(stream, state, lambda now, _: now.void(leader))
 
     async def _led_by(self, stream: str, state: StreamState, leader: str) -> StreamState:
@@ -151,20 +153,20 @@ class RollbackGuard:
         lock = Lock(subjects.MARKS_STREAM, subjects.metadata_lock(stream))
         changed = await change_metadata(self._link, stream, decide, lock)
         if changed.epoch != state.epoch:
-            self._marks.set(stream, changed.epoch, changed.last)  # so that all edges look at once
+            self._marks.set(stream, changed.epoch, changed.last)  # so that all edges check the stream at once
         return changed
 
 
 def _goes_on(state: StreamState, known: Known) -> bool:
-    """Whether a stream that has all that an edge knows of is the same, although the marked message is not there to
-    compare: it was removed, or pushed out by others of its channel."""
+    """Whether a stream that has everything this edge knows of is the same, although the marked message is not there to
+    compare: it was removed, or newer messages of its channel have pushed it out."""
     if state.replicas >= _MANY:
         return True
-    # Nothing was stored since the connection was lost, and before that there was one log only: this is all of it.
+    # Nothing was stored since the connection was lost, and until then there was only one log: this is all of it.
     return bool(state.last_at) and seconds_of(state.last_at) <= known.connected_until
 
 
 def _comparable(lineage: Lineage, leader: str) -> bool:
-    """Whether the leader is one of those that are recorded, or another: not for a stream from before they were, nor for
-    one that has become part of a cluster."""
+    """Whether the leader can be compared with the recorded ones. It cannot for a stream that is older than the records,
+    nor for one that has become part of a cluster."""
     return any(("@" in each) == ("@" in leader) for each in lineage.leaders)

@@ -1,11 +1,11 @@
-"""Streams that answer, but do not acknowledge what they are to store: why a publish was not stored in time.
+"""Finds out why a publish was not stored in time: some streams answer, but do not acknowledge publishes.
 
-nats-server 2.15 does not answer a publish that it cannot write to its disk; it logs the error, and goes on to answer
-questions about the stream. So after a publish without an acknowledgement the stream is asked for its state. If it has
-answered for a while, and acknowledged nothing, the publishes that follow fail for lack of storage, until one is
-acknowledged. It must be a while: a server that is only slow answers questions too. So does the leader in a cluster that
-has lost the majority, for 16 s, and after that the stream answers without a leader; but then the answer says for how
-long the leader has not heard of the replicas.
+nats-server 2.15 does not answer a publish that it cannot write to its disk; it logs the error, and still answers
+questions about the stream. So after a publish without an acknowledgement the stream is asked for its state. If it
+answers for a while (`SURE_S`), and acknowledges nothing, later publishes fail with the cause "storage", until one is
+acknowledged. It takes a while to be sure: a server that is only slow answers questions, too. So does a leader in a
+cluster that has lost the majority, for 16 s; after that the stream answers without a leader. But there the answer says
+how long the leader has not heard from the replicas.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from services.chassis.process.tasks import Tasks
 from services.edge.broker.broker import FailureCause
 
 SURE_S: Final = 12.0
-"""The while."""
+"""How long a stream must answer without acknowledging a publish."""
 
 
 class SilentStreams:
@@ -30,7 +30,7 @@ class SilentStreams:
         self._tasks = Tasks()
         self._asked: set[str] = set()
         self._silent: set[str] = set()
-        self._answered_at: dict[str, float] = {}  # since the last acknowledgement, for the first time
+        self._answered_at: dict[str, float] = {}  # the first answer since the last acknowledgement
 
     def why(self, stream: str) -> FailureCause:
         """Why a publish to this stream was not acknowledged in time, as far as is known now."""
@@ -45,7 +45,7 @@ class SilentStreams:
             self._forget(stream)
 
     def stop(self) -> None:
-        """Asks no more."""
+        """Cancels the questions in progress."""
         self._tasks.cancel()
 
     async def _ask(self, stream: str) -> None:

@@ -1,9 +1,10 @@
-"""Idempotency keys of channels with history, for as long as they are promised.
+"""Idempotency keys of channels with history, remembered for as long as promised.
 
-JetStream remembers the message ids of a stream by itself. When NATS starts, it makes that memory anew from the messages
-that it still has: it forgets the id of a publication that later ones of its channel have pushed out. So a key and its
-position are also stored in the stream `KEYS`, and looked up there while the memory may lack it: until NATS has run for
-as long as a key is remembered. In a cluster any server may have been started just now, so they are always looked up.
+JetStream itself remembers the message ids of a stream. When NATS starts, it rebuilds this memory from the messages that
+it still has, and so forgets the id of a publication that later ones of its channel have pushed out. So a key and its
+position are also stored in the stream `KEYS`. Keys are looked up there while JetStream may have forgotten some: until
+NATS has run for as long as a key is remembered. In a cluster any server may just have started, so keys are always
+looked up.
 """
 
 from __future__ import annotations

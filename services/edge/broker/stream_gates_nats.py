@@ -1,9 +1,9 @@
-"""Which streams can be used now. One that does not answer, or does not store, is shut until it was checked again.
+"""Which streams can be used now. One that does not answer, or does not store, is shut until a check succeeds.
 
-Nothing is asked of a stream that is shut, and nothing of it is taken: its channels get the temporary error at once,
-instead of one timeout for each request, and no other channel waits behind them. It is checked by itself until it can be
-used, at once when NATS says that it has a leader again (what was asked before is not answered by the next leader, so a
-check in progress begins anew); then it is opened, without a reconnect.
+A stream that is shut gets no requests, and its live messages are ignored: its channels get the temporary error at once,
+instead of one timeout for each request, and no other channel waits behind them. A task checks the stream until it can
+be used, immediately when NATS says that it has a leader again (the next leader does not answer earlier requests, so a
+check in progress begins anew); then the stream is opened, without a reconnect.
 """
 
 from __future__ import annotations
@@ -26,21 +26,22 @@ from services.edge.broker.stream_news import StreamNews, named
 log = logging.getLogger(__name__)
 
 CHECK_AGAIN_S: Final = 0.5
-"""How often a stream that is shut is asked. One that NATS refuses to make is asked ever less often, up to this:"""
+"""How often a stream that is shut is checked."""
 _REFUSED_AGAIN_S: Final = 10.0
+"""The longest interval for a stream that NATS refuses, which is checked less and less often."""
 _SOON_S: Final = 0.1
-"""Once after NATS has said that a stream has a leader, which takes a moment until it answers."""
+"""The wait for one more check after NATS has said that a stream has a leader, which may not answer at once."""
 CHECK_TIMEOUT_S: Final = 2.0
-"""A healthy stream answers within milliseconds. A request to one without a leader is not answered by its next one."""
+"""A healthy stream answers within milliseconds. A request to a stream without a leader is never answered."""
 
 _CHECK_LIMIT_S: Final = 20.0
-"""Of a whole check, in which several edges may take turns to change what a stream says of its past."""
+"""The limit of a whole check, in which several edges may take turns to change a stream's metadata."""
 
 Check = Callable[[str, bool], Coroutine[Any, Any, None]]
 
 
 class DoesNotStore(Exception):
-    """The stream answers, and has not stored what it was given: `error` says why."""
+    """The stream answers, but has not stored a message: `error` says why."""
 
     def __init__(self, error: NatsAway | NatsRefused) -> None:
         super().__init__(str(error))
@@ -48,8 +49,8 @@ class DoesNotStore(Exception):
 
 
 class Shut(NamedTuple):
-    """Why a stream is shut. `stores` is false if it answers, and does not store. `to_store`: it is opened when it has
-    stored something."""
+    """Why a stream is shut. `stores` is false if it answers, but does not store. `to_store`: it is opened only once it
+    has stored something."""
 
     cause: FailureCause
     why: str
@@ -58,8 +59,9 @@ class Shut(NamedTuple):
 
 
 class StreamGates:
-    """`check(stream, storing)` raises `NatsAway` or `NatsRefused` unless a stream can be used, and with `storing`
-    `DoesNotStore` unless it stores. `on_shut(stream)` and `on_open(stream)` are called when that changes."""
+    """`check(stream, storing)` raises `NatsAway` or `NatsRefused` unless a stream can be used, and, with `storing`,
+    `DoesNotStore` unless it stores. `on_shut(stream)` and `on_open(stream)` are called when a stream is shut or
+    opened."""
 
     def __init__(
         self, link: NatsLink, check: Check, on_shut: Callable[[str], None], on_open: Callable[[str], None]
@@ -91,7 +93,7 @@ class StreamGates:
         return bool(self._shut)
 
     def doubts(self, stream: str) -> bool:
-        """Whether a stream is shut, or it is being found out whether it stores: it gets little time to answer."""
+        """Whether a stream is shut, or is being checked whether it stores: it gets little time to answer."""
         return stream in self._shut or stream in self._suspected
 
     def counts(self) -> Counter[tuple[str, str]]:
@@ -100,7 +102,7 @@ class StreamGates:
 
     @property
     def not_storing(self) -> int:
-        """How many of them answer, and do not store."""
+        """How many of the shut streams answer, but do not store."""
         return sum(not shut.stores for shut in self._shut.values())
 
     def remark(self) -> str | None:
@@ -136,7 +138,7 @@ class StreamGates:
             self.shut(stream, error, to_store=to_store)
 
     def shut(self, stream: str, error: NatsAway | NatsRefused, *, stores: bool = True, to_store: bool = False) -> None:
-        """This stream cannot be used. It is checked until it can. Nothing is shut while there is no connection."""
+        """Shuts a stream, and checks it until it can be used. Nothing is shut while there is no connection."""
         if not self._link.is_connected:
             return
         known = self._shut.get(stream)
@@ -152,7 +154,7 @@ class StreamGates:
             self._tasks.start(self._reopen(stream, self._pokes[stream]))
 
     def open(self, stream: str) -> None:
-        """This stream was checked: it can be used. One that did not store is first asked to."""
+        """A check of this stream has succeeded: opens it. If it must first store something, it is checked for that."""
         shut = self._shut.get(stream)
         if shut is None:
             return
@@ -175,7 +177,7 @@ class StreamGates:
             self.news.opened(stream)
 
     def poke(self, stream: str) -> None:
-        """Checks a stream that is shut at once, anew if it is being checked."""
+        """Checks a shut stream immediately. A check in progress begins anew."""
         if stream in self._pokes:
             self._pokes[stream].set()
 
@@ -221,7 +223,7 @@ class StreamGates:
         return None
 
     def stop(self) -> None:
-        """Checks no more."""
+        """Cancels all checks."""
         self._tasks.cancel()
         self._silent.stop()
 
@@ -240,11 +242,11 @@ def kind_of(stream: str) -> str:
     return {subjects.KEYS_STREAM: "keys", subjects.MARKS_STREAM: "marks"}.get(stream, "history")
 
 
-_RESTART: Final = "if NATS's log has errors of the disk, restart NATS as well: it does not write again before"
+_RESTART: Final = "if NATS's log has disk errors, restart NATS as well: it does not write again until then"
 
 
 def _reason(stream: str, error: NatsAway | NatsRefused, cause: FailureCause, stores: bool) -> str:
-    """In words for the operator, the same for all streams that it concerns."""
+    """The reason in words for the operator, the same words for all streams that have it."""
     if not stores and cause == "storage":
         return (
             f"JetStream does not store ({error}): max_file_store, the limit of the account or the disk is full. Make "
@@ -252,13 +254,13 @@ def _reason(stream: str, error: NatsAway | NatsRefused, cause: FailureCause, sto
         )
     if not stores and cause == "timeout":
         return (
-            "JetStream does not acknowledge what it is to store: the server that leads the stream is gone, or its disk "
-            f"is full, fails or is slow. Make room; {_RESTART}"
+            "JetStream does not acknowledge publishes: the server that leads the stream is gone, or its disk is full, "
+            f"fails or is slow. Make room; {_RESTART}"
         )
     if isinstance(error, NobodyAnswers):
         return f"nobody answers for JetStream: {JETSTREAM_OFF}"
     if isinstance(error, NotPermitted):
-        return "NATS does not permit this edge what it needs for that (the log has the subjects, see docs/nats.md)"
+        return "NATS does not permit this edge all that it needs (the log names the subjects, see docs/nats.md)"
     if cause == "timeout":
-        return "JetStream does not answer: the servers that have the stream are away, or it is not permitted to ask"
+        return "JetStream does not answer: the servers with the stream are away, or this edge has no permission to ask"
     return str(error).removeprefix(f"stream {stream}: ").removeprefix(f"the state of stream {stream}: ")

@@ -1,4 +1,4 @@
-"""Which streams can be used, as the rest of the edge asks."""
+"""Tells the rest of the edge which streams can be used."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class NatsStreamHealth:
         return self._gates.counts()
 
     def answers(self, address: ChannelAddress) -> bool:
-        if not address.history_class or not self._gates.any_shut:  # asked for each subscribe
+        if not address.history_class or not self._gates.any_shut:  # called for each subscribe
             return True
         try:
             return self._gates.of(self._streams.address(address).stream) is None

@@ -1,4 +1,4 @@
-"""Marks, every second, how far the streams of logs have come that have moved on (see `stream_marks_nats`)."""
+"""Marks every second how far streams have come, if they have moved on since their last mark (`stream_marks_nats`)."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from services.edge.broker.stream_marks_nats import StreamMarks
 log = logging.getLogger(__name__)
 
 MARK_INTERVAL_S: Final = 1.0
-"""How far behind the others' knowledge of a stream an edge may be."""
+"""How far an edge's knowledge of a stream may be behind that of the others."""
 
 
 class StreamMarking:
-    """`read(stream)` reads the state of a stream, which is `known` then; `used(stream)`: whether it is in use."""
+    """`read(stream)` reads the state of a stream into `known`; `used(stream)` says whether the stream is in use."""
 
     def __init__(
         self,
@@ -33,15 +33,15 @@ class StreamMarking:
         self._known = known
         self._read = read
         self._used = used
-        self._marking: set[str] = set()  # those whose state is being read for a mark
+        self._marking: set[str] = set()  # streams whose state is being read for a mark
         self._tasks = Tasks()
 
     def start(self) -> None:
-        """From now on, marks what has moved on every second."""
+        """From now on, marks every second the streams that have moved on."""
         self._tasks.start(self._mark_on())
 
     def stop(self) -> None:
-        """Leaves marks, and makes no others."""
+        """Sends last marks without reading states, and stops."""
         self._tasks.cancel()
         for stream in self._unmarked():
             self._marks.set(stream, self._known.epoch(stream), self._known.reached(stream))
@@ -49,7 +49,7 @@ class StreamMarking:
     async def _mark_on(self) -> None:
         while True:
             await asyncio.sleep(MARK_INTERVAL_S)
-            for stream in set(self._unmarked()) - self._marking:  # one that is silent delays no other
+            for stream in set(self._unmarked()) - self._marking:  # a silent stream does not delay the others
                 self._marking.add(stream)
                 self._tasks.start(self._mark(stream))
 
@@ -65,7 +65,7 @@ class StreamMarking:
             self._marking.discard(stream)
 
     def _unmarked(self) -> list[str]:
-        """The streams of which this edge has seen more than is marked."""
+        """The streams that have come further than their mark, as this edge knows."""
         used = [(stream, epoch) for stream, epoch in self._known.epochs().items() if self._used(stream)]
         return [stream for stream, epoch in used if self._known.reached(stream) > self._upto(stream, epoch)]
 

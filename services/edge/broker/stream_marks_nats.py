@@ -1,8 +1,8 @@
 """Marks: how far edges have seen each log's stream. They are kept outside of the stream, to notice that it fell back.
 
-Once a second an edge says how far each stream has come that has moved on, together with the time at which NATS stored
-that message: of a stream that was rolled back and has passed the mark since, the message there has another time. Edges
-that run hear the marks; one that starts reads the last of each stream.
+Once a second an edge marks how far each stream that has moved on has come, together with the time at which NATS stored
+its last message: if the stream is rolled back and grows past the mark again, the message there has another time.
+Running edges hear the marks; an edge that starts reads the last mark of each stream.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PAST: Final = 32
 
 
 class Mark(NamedTuple):
-    """A stream of this `epoch` has reached `sequence`. Its message `timed` was stored `at`; "" if no time is known.
+    """A stream in this `epoch` has reached `sequence`. Its message `timed` was stored `at`; "" if no time is known.
 
     `past`: the epochs that the stream had before.
     """
@@ -50,7 +50,7 @@ class Mark(NamedTuple):
 
 
 class StreamMarks:
-    """The newest mark of each stream. `on_mark(stream, mark)` is called for those of other edges."""
+    """The newest mark of each stream. `on_mark(stream, mark)` is called for marks of other edges."""
 
     def __init__(self, link: NatsLink, on_mark: Callable[[str, Mark], None]) -> None:
         self._link = link
@@ -84,7 +84,7 @@ class StreamMarks:
         return self._marks.get(stream)
 
     def set(self, stream: str, epoch: str, sequence: int, at: str = "") -> None:
-        """Marks a stream that has come to `sequence`, unless there is such a mark already.
+        """Marks that a stream has come to `sequence`, unless there is such a mark already.
 
         `at` is the time of that message. Without it the mark keeps the time of an earlier one. Nothing is marked while
         NATS is unavailable.
@@ -112,6 +112,6 @@ class StreamMarks:
         if mark is None or mark == known:
             return None
         if known is not None and (mark.epoch in known.past or (mark.epoch == known.epoch and mark < known)):
-            return None  # of an edge that has not noticed yet
+            return None  # from an edge that has not noticed the newer mark yet
         self._marks[stream] = mark
         return stream, mark

@@ -1,5 +1,5 @@
-"""Tells operators which streams are shut, and when they are open again: a line for each reason, repeated ever more
-rarely while it lasts."""
+"""Logs for operators which streams are shut, and when they are open again: a line for each reason, repeated less and
+less often while it lasts."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from services.chassis.process.tasks import Tasks
 log = logging.getLogger(__name__)
 
 GATHER_S: Final = 0.1
-"""What happens within this time is told together."""
+"""Changes within this time are reported together."""
 _AGAIN_S: Final = 10.0
 _LONGEST_S: Final = 300.0
 _NAMED: Final = 5
 _LINES: Final = 10
-"""In 10 s, at most. What would be more is told when there may be lines again, as it is then."""
+"""At most in 10 s. Beyond that, reports wait until lines are allowed again, and then give the state of that time."""
 LATER_S: Final = 1.0
 
 
 class StreamNews:
-    """Logs what it hears from `start` on, in one of `tasks` while a stream is shut. An edge that does not start says
-    why by itself."""
+    """Logs changes from `start` on, in one of `tasks` while a stream is shut. An edge that fails to start reports the
+    reason itself."""
 
     def __init__(self, tasks: Tasks) -> None:
         self._tasks = tasks
@@ -39,14 +39,14 @@ class StreamNews:
         self._started = False
 
     def start(self) -> None:
-        """Tells which streams are shut now, and what happens from now on."""
+        """Reports which streams are shut now, and all changes from now on."""
         if not self._started:
             self._started = True
             if self._shut:
                 self._tell_soon()
 
     def shut(self, stream: str, why: str) -> None:
-        """A stream is shut, or for another reason than before."""
+        """A stream is shut, perhaps for another reason than before."""
         if self._shut.get(stream) != why:
             self._shut[stream] = why
             self._tell_soon()
@@ -81,7 +81,7 @@ class StreamNews:
                 self._heard.set()
 
     def _tell_changes(self) -> bool:
-        """False if there were too many lines: nothing is told then."""
+        """Reports what has changed. Returns false, without a report, if there were too many lines."""
         by_why: defaultdict[str, list[str]] = defaultdict(list)
         for stream, why in self._shut.items():
             if self._told.get(stream) != why:
@@ -102,7 +102,7 @@ class StreamNews:
 
 
 def named(streams: Iterable[str]) -> str:
-    """The streams in a line: the first of them by name."""
+    """The streams in a phrase: the first ones by name, and how many more there are."""
     names = sorted(streams)
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return f"stream{'s' if len(names) > 1 else ''} {', '.join(names[:_NAMED])}{more}"

@@ -1,4 +1,4 @@
-"""Answers edges that start whether a log goes on, if this edge knows (see `vouching_nats`)."""
+"""Answers edges that start and ask whether a log continues, if this edge knows (see `vouching_nats`)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class Voucher:
-    """Answers for the streams that this edge knows, from `start` on: one that has only begun knows nothing."""
+    """Answers for the streams that this edge knows, from `start` on: an edge that is still starting knows nothing."""
 
     def __init__(self, link: NatsLink, streams: LogStreams) -> None:
         self._link = link
@@ -26,7 +26,7 @@ class Voucher:
         self._link.subscribe(subjects.VOUCH, self._hear)
 
     def stop(self) -> None:
-        """Answers no more."""
+        """Cancels answers in progress."""
         self._tasks.cancel()
 
     def _hear(self, subject: bytes, reply: bytes, headers: bytes | None, data: bytes) -> None:
@@ -42,4 +42,4 @@ class Voucher:
             if guard.vouches(stream, known.state(stream), epoch, leader) and not known.in_doubt(stream):
                 self._link.publish(reply, b"")
         except (NatsAway, NatsRefused) as error:
-            log.debug("whether stream %s goes on is not known: %s", stream, error)
+            log.debug("cannot find out whether stream %s continues: %s", stream, error)

@@ -1,8 +1,9 @@
-"""Edges vouch that a stream goes on under another leader, or after a start of NATS (see `rollback_nats`).
+"""Edges vouch that a stream continues under another leader, or after a start of NATS (see `rollback_nats`).
 
-Whoever vouches uses the stream at once, and has its leader recorded in the stream's metadata meanwhile: after the loss
-of a server that may have to wait for two more elections, that of JetStream's leader and of the stream of marks. Until
-it is recorded, an edge that starts asks those that run. They answer if they have compared it with what they know.
+An edge that vouches uses the stream at once, and records the leader in the stream's metadata in the background: after
+the loss of a server, that may have to wait for two more elections, of JetStream's leader and of the leader of the
+stream of marks. Until it is recorded, an edge that starts asks the running edges. They answer if they have compared the
+stream with what they know.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from services.chassis.process.tasks import Tasks
 log = logging.getLogger(__name__)
 
 ANSWER_S: Final = 2.0
-"""How long an edge that starts waits for one that vouches; if there is none, NATS says so at once."""
+"""How long an edge that starts waits for another to vouch. If nobody listens, NATS says so at once."""
 _AGAIN_S: Final = 0.5
 _LONGEST_S: Final = 30.0
 
@@ -28,7 +29,7 @@ Record = Callable[[str, StreamState, str], Awaitable[object]]
 
 
 class Vouching:
-    """`record(stream, state, leader)` writes into the stream's metadata that its epoch goes on under this leader."""
+    """`record(stream, state, leader)` writes into the stream's metadata that its epoch continues under this leader."""
 
     def __init__(self, link: NatsLink, record: Record) -> None:
         self._link = link
@@ -41,7 +42,8 @@ class Vouching:
         return self._vouched.get(stream) == (epoch, leader)
 
     def vouch(self, stream: str, state: StreamState, leader: str) -> None:
-        """The stream goes on under this leader: has that recorded, until it is or the stream has another one."""
+        """The stream continues under this leader: records that, trying until it succeeds or the stream has another
+        leader."""
         if not self.has(stream, state.epoch, leader):
             self._vouched[stream] = (state.epoch, leader)
             self._tasks.start(self._recorded(stream, state, leader))
@@ -52,7 +54,7 @@ class Vouching:
             try:
                 await self._record(stream, state, leader)
             except (NatsAway, NatsRefused) as error:
-                log.debug("the leader of stream %s is not recorded, it is tried again: %s", stream, error)
+                log.debug("the leader of stream %s is not recorded yet, retrying: %s", stream, error)
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, _LONGEST_S)
             else:
@@ -70,21 +72,21 @@ class Vouching:
         return True
 
     def forget(self, stream: str) -> None:
-        """Vouches for this stream no more."""
+        """No longer vouches for this stream."""
         self._vouched.pop(stream, None)
 
     def stop(self) -> None:
-        """Records nothing any more."""
+        """Stops recording."""
         self._tasks.cancel()
 
 
 def question(stream: str, epoch: str, leader: str) -> bytes:
-    """Does anybody vouch that this epoch of the stream goes on under this leader? Only who does answers."""
+    """Asks who vouches that this epoch of the stream continues under this leader. Only an edge that does so answers."""
     return f"{stream}\n{epoch}\n{leader}".encode()
 
 
 def asked(data: bytes) -> tuple[str, str, str] | None:
-    """The stream, epoch and leader of a question; None if it is none."""
+    """The stream, epoch and leader of a question; None if the data is not a question."""
     match data.decode(errors="replace").split("\n"):
         case [stream, epoch, leader] if stream and epoch and leader:
             return stream, epoch, leader

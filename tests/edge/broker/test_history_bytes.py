@@ -68,7 +68,7 @@ async def test_or_new_ones_are_refused_and_a_channel_at_its_own_limit_goes_on(na
     options = classes(history_when_full="refuse")
     options["news"] = replace(options["news"], history_size=2)
     async with broker(nats_server.url, Listener(), options, partitions=1) as a:
-        with pytest.raises(BrokerRefused, match=r"the namespace's history_max_bytes are taken \(stream CH_news_0: "):
+        with pytest.raises(BrokerRefused, match=r"the namespace's history_max_bytes are used up \(stream CH_news_0: "):
             await flood(a, 40)
         first = ChannelAddress("news:0", "news")
         assert await a.newest(first) is not None, "nothing went"

@@ -155,13 +155,13 @@ class TestFailures:
         caplog.set_level("INFO")
 
         async def refuses(*args, **more):
-            raise BrokerRefused("the namespace's history_max_bytes are taken")
+            raise BrokerRefused("the namespace's history_max_bytes are used up")
 
         monkeypatch.setattr(edge.broker, "publish", refuses)
         talk = await connected(edge)
         assert await talk.error(publish={"channel": "chat:x", "data": 1}) == 106
         (record,) = [each for each in caplog.records if "refused a client's publication" in each.getMessage()]
-        assert record.getMessage().endswith("the namespace's history_max_bytes are taken")
+        assert record.getMessage().endswith("the namespace's history_max_bytes are used up")
         assert (vars(record)["channel"], vars(record)["client"]) == ("chat:x", talk.id)
 
     async def test_a_failure_that_nobody_thought_of_is_error_100_and_in_the_log(self, edge, monkeypatch, caplog):

@@ -159,12 +159,12 @@ async def test_while_the_broker_is_away_it_is_an_internal_error(api, edge):
 
 async def test_a_publication_that_the_broker_refuses_is_beyond_a_limit(api, edge, monkeypatch):
     async def refuse(*_: Any) -> None:
-        raise BrokerRefused("the namespace's history_max_bytes are taken")
+        raise BrokerRefused("the namespace's history_max_bytes are used up")
 
     monkeypatch.setattr(edge.broker, "publish", refuse)
     assert await api.error("publish", channel="chat:x", data=1) == 106
     ((_, why, fields),) = api.told
-    assert why.endswith("the namespace's history_max_bytes are taken") and fields["channel"] == "chat:x"
+    assert why.endswith("the namespace's history_max_bytes are used up") and fields["channel"] == "chat:x"
 
 
 async def test_a_failure_nobody_thought_of_is_an_internal_error_and_is_logged(api, edge, monkeypatch, caplog):
