@@ -26,13 +26,13 @@ BATCH_PUSHES: Final = 64
 """A frame stays far below what SDKs take (1 MiB)."""
 
 _MEMBER_EVENT_BYTES: Final = 256
-"""What a join or leave counts as, about: mostly the info that tokens carry."""
+"""Approximate size of a join or leave: mostly the info that tokens carry."""
 
 _FILTER_COST: Final = 4096
-"""Of a tags filter of 64 nodes for one publication, as `Batch.cost` counts."""
+"""The cost of a tags filter of 64 nodes for one publication, in the unit of `Batch.cost`."""
 
 _FRAMES: Final = 64
-"""Frames that a batch keeps. Tags filters may choose as many combinations of its publications as there are."""
+"""The most frames that a batch keeps: tags filters may choose very many combinations of its publications."""
 
 
 NEVER: Final = sys.maxsize
@@ -40,12 +40,12 @@ NEVER: Final = sys.maxsize
 
 
 def is_ended(subscription: Subscription) -> bool:
-    """Whether it gets no further batch."""
+    """Whether the subscription gets no further batch."""
     return subscription.seen >= NEVER
 
 
 def skip_to(subscription: Subscription, number: int) -> None:
-    """The client gets no batch up to the one of this number; `NEVER`: none at all."""
+    """Skips all batches up to this number for the client; `NEVER`: all batches."""
     subscription.seen = max(subscription.seen, number)
 
 
@@ -60,9 +60,9 @@ class Kind(NamedTuple):
 class Batch(ABC):
     """Pushes on their way to the subscribers of `channel`.
 
-    `number` counts the channel's batches; see `Subscription.seen`.
-    `size` is in bytes. `refused` collects the connections that have to close, which `send` itself does not do: that
-    changes the groups. `deliveries` traces what of it is sampled, None if nothing is.
+    `number` counts the channel's batches; see `Subscription.seen`. `size` is in bytes. `refused` collects the
+    connections that have to close: `send` itself does not close them, as that changes the groups. `deliveries` trace
+    its sampled publications, None if there are none.
     """
 
     __slots__ = ("_encoded", "channel", "deliveries", "number", "refused", "size")
@@ -77,9 +77,9 @@ class Batch(ABC):
 
     @abstractmethod
     def send(self, kind: Kind, recipients: Recipients, keep: bool = True) -> None:
-        """Writes it to those of `recipients` that do not have it. All of them are of `kind`.
+        """Writes the batch to the `recipients` that do not have it yet. All of them are of `kind`.
 
-        `keep`: frames for those with tags filters are kept for others that want the same.
+        `keep`: frames for recipients with tags filters are kept for others that want the same publications.
         """
 
     def trace(self, delivery: Delivery) -> None:
@@ -87,12 +87,12 @@ class Batch(ABC):
         self.deliveries = [*(self.deliveries or ()), delivery]
 
     def note(self, recipients: Recipients) -> None:
-        """These have had their turn."""
+        """These recipients have had their turn."""
         for delivery in self.deliveries or ():
             delivery.note(recipients)
 
     def cost(self, kind: Kind) -> int:
-        """What a write to one recipient costs, in bytes: about 256 KiB take a millisecond."""
+        """The cost of a write to one recipient, in bytes: about 256 KiB take a millisecond."""
         return self.size + 1
 
     def _keep(self, key: object, encoded: EncodedPushes) -> EncodedPushes:
@@ -107,7 +107,7 @@ class Batch(ABC):
 
 
 class _Published(NamedTuple):
-    """A publication and the channel's previous one, None when that is not known."""
+    """A publication and the channel's previous one, None if that is not known."""
 
     publication: Publication
     previous: Publication | None
@@ -125,7 +125,7 @@ class PublicationBatch(Batch):
         self._published: list[_Published] = []
 
     def add(self, publication: Publication, previous: Publication | None, published_at: float = 0.0) -> bool:
-        """False when it is full."""
+        """Adds a publication. Returns false if the batch is full."""
         size = size_of(publication)
         if self._published and (len(self._published) >= BATCH_PUSHES or self.size + size > BATCH_BYTES):
             return False
@@ -135,11 +135,11 @@ class PublicationBatch(Batch):
         return True
 
     def cost(self, kind: Kind) -> int:
-        """What a write to one recipient costs (see `Batch.cost`). A tags filter looks at each publication."""
+        """The cost of a write to one recipient (see `Batch.cost`). A tags filter looks at each publication."""
         return super().cost(kind) + (_FILTER_COST * len(self._published) if kind.filtered else 0)
 
     def send(self, kind: Kind, recipients: Recipients, keep: bool = True) -> None:
-        """Writes it to those of `recipients` that do not have it (see `Batch.send`)."""
+        """Writes the batch to the `recipients` that do not have it yet (see `Batch.send`)."""
         if kind.delta:
             self._send_deltas(kind.format, recipients)
         elif kind.filtered:
@@ -183,7 +183,7 @@ class PublicationBatch(Batch):
             self._send(subscriber, subscription, encoded)
 
     def _send_deltas(self, format: Format, recipients: Recipients) -> None:
-        """Sends differences, the first one against the base; subscribers that lack the base get that one whole."""
+        """Sends differences, the first one against the base; subscribers that lack the base get the first one whole."""
         for subscriber, subscription in recipients:
             if subscription.seen >= self.number:
                 continue
@@ -196,7 +196,7 @@ class PublicationBatch(Batch):
             subscription.delivered(self._send(subscriber, subscription, encoded))
 
     def _send(self, subscriber: Subscriber, subscription: Subscription, encoded: EncodedPushes) -> bool:
-        """Whether the subscriber has all of it."""
+        """Writes to one subscriber. Returns whether it has got everything."""
         subscription.seen = self.number  # before the write, as a client that stalls in it asks what it has
         framed, count, left_out = encoded
         untaken = subscriber.push(framed, subscription, count) if count else None
@@ -207,8 +207,8 @@ class PublicationBatch(Batch):
 
 
 def _changes(format: Format, published: list[_Published], has_base: bool) -> Iterator[Publication]:
-    """Each publication as its difference to the one before it, or whole where that one is not held: it is the first and
-    `has_base` is False, or this format cannot carry it.
+    """Yields each publication as its difference to the previous one, or whole if the subscriber does not hold that: the
+    first one if `has_base` is false, and the next one after a publication that this format cannot carry.
     """
     for publication, previous in published:
         change = as_delta(format, publication, previous if has_base else None)
@@ -226,7 +226,7 @@ class MemberEventBatch(Batch):
         self._events: list[Push] = []
 
     def add(self, event: Push) -> bool:
-        """False when it is full."""
+        """Adds a join or leave. Returns false if the batch is full."""
         if len(self._events) >= BATCH_PUSHES:
             return False
         self._events.append(event)
@@ -234,7 +234,7 @@ class MemberEventBatch(Batch):
         return True
 
     def send(self, kind: Kind, recipients: Recipients, keep: bool = True) -> None:
-        """Writes it to those of `recipients` that do not have it (see `Batch.send`)."""
+        """Writes the batch to the `recipients` that do not have it yet (see `Batch.send`)."""
         for subscriber, subscription in recipients:
             if subscription.seen < self.number:
                 subscription.seen = self.number

@@ -10,13 +10,13 @@ from services.edge.channels.batch import Batch
 from services.edge.channels.pace import WAITING_BYTES, Pace
 
 CHANNEL_WAITING_BYTES: Final = 4 * 1024 * 1024
-"""Batches of one channel that wait until they are written."""
+"""The limit for the batches of one channel that wait to be written."""
 
 OWN_WAITING_BYTES: Final = 128 * 1024
 """What each channel may still have waiting when the limit of the edge is reached: about two batches."""
 
 BATCH_OVERHEAD: Final = 1024
-"""Bytes that a batch takes besides its publications, about."""
+"""Approximate bytes of a batch besides its publications."""
 
 
 class BatchQueue:
@@ -39,7 +39,7 @@ class BatchQueue:
         self._count(batch.size + BATCH_OVERHEAD)
 
     def finish(self) -> Batch:
-        """Takes the first batch out, as everybody has it."""
+        """Removes the first batch: all subscribers have it."""
         batch = self.batches.popleft()
         self._count(-batch.size - BATCH_OVERHEAD)
         if self._when_room and self._has_room:
@@ -59,7 +59,7 @@ class BatchQueue:
 
     @property
     def overflows(self) -> bool:
-        """Whether not even joins and leaves should be added, which no log has."""
+        """Whether not even joins and leaves, which no log has, should be added."""
         return self._bytes > 2 * CHANNEL_WAITING_BYTES
 
     @property

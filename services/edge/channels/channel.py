@@ -20,8 +20,8 @@ class Channel:
 
     `users` counts subscribers and operations in progress; at 0 the channel may be closed. `ready`: its live messages
     are on and the position of its log is known. `remote_members` exists while a subscriber here gets joins and leaves,
-    and is complete once `remote_members_known`. `pace` is that of the fan-outs of all channels, `deliveries` hears of
-    what they have written. What its ring holds counts in `rings`.
+    and is complete once `remote_members_known`. `pace` is shared by the fan-outs of all channels; `deliveries` is
+    called when publications are written. `rings` counts what the channel's ring holds.
     """
 
     __slots__ = (
@@ -56,11 +56,11 @@ class Channel:
         self.users = 0
         self.idle_since = 0.0
         self.ready = False
-        self.open_task: asyncio.Task[str] | None = None  # until it is ready
+        self.open_task: asyncio.Task[str] | None = None  # until the channel is ready
         self.sync_task: asyncio.Task[None] | None = None
         self.remote_members: RemoteMembers | None = None
         self.remote_members_known = False
-        self.member_task: asyncio.Task[str] | None = None  # until they are known
+        self.member_task: asyncio.Task[str] | None = None  # until the remote members are known
 
     @property
     def name(self) -> str:
@@ -68,7 +68,7 @@ class Channel:
         return self.address.channel
 
     def fits(self, rules: ChannelRules) -> bool:
-        """Whether a subscription by these rules may be one to this channel, as it was opened."""
+        """Whether a subscription with these rules may join this channel as it was opened."""
         return rules is self.rules or rules.has_history == self.rules.has_history
 
     @property
@@ -89,7 +89,7 @@ class Channel:
         published_at: float = 0.0,
         delivery: Delivery | None = None,
     ) -> None:
-        """Hands a publication to all subscribers here; `previous` is the channel's one before it, if that is known.
+        """Hands a publication to all subscribers here; `previous` is the channel's previous one, if that is known.
 
         `delivery` traces it.
         """

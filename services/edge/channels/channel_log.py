@@ -31,7 +31,7 @@ BUFFER_BYTES: Final = 1024 * 1024
 
 
 class Rings:
-    """What the rings of all channels hold together: metrics ask for it, and would have to walk them otherwise."""
+    """Counts what the rings of all channels hold together, so that metrics need not walk them."""
 
     __slots__ = ("total_bytes",)
 
@@ -70,8 +70,8 @@ class ChannelLog:
         self.floor = 0
         self.removed = 0
         self.syncing = True
-        self._ring: list[Publication] = []  # short, and an empty deque takes 600 bytes in each channel
-        self._since: list[float] = []  # for each publication in the ring, a time at which it was not older than new
+        self._ring: list[Publication] = []  # it is short, and an empty deque would take 600 bytes in each channel
+        self._since: list[float] = []  # for each publication in the ring, when it was stored at the earliest
         self._ring_bytes = 0
         self._buffer: list[LiveMessage] = []
         self._buffer_bytes = 0
@@ -88,7 +88,8 @@ class ChannelLog:
         self.syncing = True
 
     def accept(self, message: LiveMessage) -> bool:
-        """The position rule. True: call `admit`, then deliver. False: it is known or was buffered; see `needs_sync`."""
+        """The position rule. True: call `admit`, then deliver. False: the message is known or was buffered; see
+        `needs_sync`."""
         if message.sequence <= self.last:
             return False
         if not self.syncing and message.previous <= self.last:
@@ -107,10 +108,11 @@ class ChannelLog:
         return not self.syncing and (bool(self._buffer) or self._overflow)
 
     def admit(self, sequence: int, publication: Publication | None, at: float | None = None) -> bool:
-        """Moves on to the next entry of the log; False when it is known already.
+        """Moves on to the next entry of the log; False if it is known already.
 
         `publication` is None for an entry that is not a publication. `at` is the time at which it came live, in seconds
-        of any clock; None for one that was read, which may have been stored at any time since the one before it came.
+        of any clock; None for an entry that was read, which may have been stored at any time since its predecessor
+        came.
         """
         if sequence <= self.last:
             return False
@@ -129,7 +131,7 @@ class ChannelLog:
         return True
 
     def remove(self, upto: int) -> None:
-        """The history up to the sequence `upto` was removed: drops it from the ring too."""
+        """The history up to the sequence `upto` was removed: drops it from the ring, too."""
         while self._ring and self._ring[0].offset <= upto:
             self._grow(-size_of(self._ring.pop(0)))
             del self._since[0]
@@ -141,13 +143,13 @@ class ChannelLog:
         self._rings.total_bytes += size
 
     def close(self) -> None:
-        """The ring counts no longer: its channel is closed. A sync or an open in progress may still change it."""
+        """The channel is closed: its ring no longer counts. A sync or an open in progress may still change it."""
         self._rings.total_bytes -= self._ring_bytes
         self._rings = Rings()
 
     @property
     def newest(self) -> Publication | None:
-        """The newest publication, None when it is not in the ring."""
+        """The newest publication, None if it is not in the ring."""
         return self._ring[-1] if self._ring else None
 
     def skip_to(self, sequence: int) -> None:
@@ -166,10 +168,10 @@ class ChannelLog:
         self._overflow = False
 
     def next_buffered(self, regardless: bool = False) -> LiveMessage | None:
-        """While draining after a sync: the next buffered message that continues the log, None when there is none.
+        """While draining after a sync: the next buffered message that continues the log, None if there is none.
 
-        None with `gap` True means that the log must be read once more. `regardless`: it was read, and does not hold
-        what is missing, so the next message is taken all the same.
+        None with `gap` True means that the log must be read once more. `regardless`: the log was read, and does not
+        hold what is missing, so the next message is taken anyway.
         """
         while self._buffer:
             message = self._buffer[0]
@@ -183,7 +185,7 @@ class ChannelLog:
 
     @property
     def gap(self) -> bool:
-        """Whether messages are buffered, or were dropped for lack of room, that the log does not continue with."""
+        """Whether messages are buffered that do not continue the log, or messages were dropped for lack of room."""
         return bool(self._buffer) or self._overflow
 
     def end_sync(self) -> None:
@@ -191,10 +193,10 @@ class ChannelLog:
         self.syncing = False
 
     def after(self, offset: int, size: int = 0, since: float = -math.inf) -> list[Publication] | None:
-        """The publications after `offset` up to `last`; None when the ring does not reach back that far.
+        """The publications after `offset` up to `last`; None if the ring does not reach back that far.
 
-        With the history's `size`, and `since`, the time before which it has expired, also None where the history no
-        longer holds all of them: the ring answers nothing that the log would not.
+        `size` is the history's size; publications from before the time `since` have expired. Also None if the history
+        no longer holds all of the publications by these limits: the ring returns nothing that the log would not.
         """
         if not self.floor <= offset <= self.last:
             return None

@@ -23,14 +23,14 @@ LINGER_S: Final = 15.0
 class ChannelRegistry:
     """All open channels. `len` is their number, iteration goes over a copy.
 
-    `pace` is that of their fan-outs, `rings` what their rings hold together.
+    `pace` is shared by their fan-outs; `rings` counts what their rings hold together.
     """
 
     def __init__(self, broker: Broker, member_tracker: MemberTracker) -> None:
         self._broker = broker
         self._member_tracker = member_tracker
         self._by_name: dict[str, Channel] = {}
-        self._idle: OrderedDict[Channel, None] = OrderedDict()  # without users, those for the longest time first
+        self._idle: OrderedDict[Channel, None] = OrderedDict()  # channels without users, the longest idle first
         self.pace = TurnsPace()
         self.rings = Rings()
         self.delivery_times = DeliveryTimes(broker.now)
@@ -45,10 +45,10 @@ class ChannelRegistry:
 
     @contextmanager
     def using(self, name: str, rules: ChannelRules) -> Iterator[Channel]:
-        """The channel, which is kept for the length of the block. It may not be ready yet: see `ChannelSync.opened`.
+        """The channel, which is kept open during the block. It may not be ready yet: see `ChannelSync.opened`.
 
-        Raises `BrokerAway` for one that was opened before the history of its namespace was switched on or off: it is
-        about to be closed (`ChannelSync.retire`).
+        Raises `BrokerAway` for a channel that was opened before the history of its namespace was switched on or off:
+        it is about to be closed (`ChannelSync.retire`).
         """
         channel = self._by_name.get(name)
         if channel is not None and not channel.fits(rules):
@@ -63,13 +63,13 @@ class ChannelRegistry:
             self.release(channel)
 
     def hold(self, channel: Channel) -> None:
-        """The channel has one user more, and stays open for it."""
+        """The channel has one more user, and stays open for it."""
         channel.users += 1
         if channel.users == 1:
             self._idle.pop(channel, None)
 
     def release(self, channel: Channel) -> None:
-        """The channel has one user less."""
+        """The channel has one user fewer."""
         channel.users -= 1
         if not channel.users and not channel.closed:
             channel.idle_since = asyncio.get_running_loop().time()
@@ -82,7 +82,7 @@ class ChannelRegistry:
             self.close(longest)
 
     def close(self, channel: Channel) -> None:
-        """Ends its live messages and forgets it. The next use of its name opens a new one."""
+        """Ends the channel's live messages and forgets it. The next use of its name opens a new channel."""
         channel.closed = True
         self._idle.pop(channel, None)
         if channel.log is not None:

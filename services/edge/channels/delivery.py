@@ -20,7 +20,7 @@ Recipients = Iterable[tuple[Subscriber, Subscription]]
 class Delivery:
     """Traces one publication, which was accepted at `published_at` (see `LiveMessage`).
 
-    `recipients`: how many of them it still may name.
+    `recipients`: how many recipients it may name.
     """
 
     __slots__ = ("_recipients", "_span", "published_at")
@@ -36,7 +36,7 @@ class Delivery:
         return self._span.context.trace_id
 
     def note(self, recipients: Recipients) -> None:
-        """These have had their turn."""
+        """These recipients have had their turn."""
         if not self._recipients:
             return
         for subscriber, _ in recipients:

@@ -1,8 +1,8 @@
 """How long publications take from their publisher to the sockets of this edge. Pure: the clock is the broker's.
 
-One observation for each publication and edge, once it is written to its last subscriber here: nothing is done for each
+One observation for each publication and edge, once it is written to its last subscriber here: no work is done for each
 recipient. A publication that had to be read from the log, because its live message was missed, counts with all the time
-that this took. What clients recover, or catch up with, does not count: they were not there.
+that this took. Publications that clients recover, or catch up with, do not count: those clients were not there.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from services.chassis.metrics.series import FAST_S
 
 
 class Deliveries(Protocol):
-    """Hears of the publications of one namespace that are written to all subscribers here."""
+    """Is called when publications of one namespace are written to all subscribers here."""
 
     def written(self, published_at: Sequence[float]) -> None:
-        """Each was accepted at one of these times (see `LiveMessage.published_at`)."""
+        """Publications that were accepted at these times (see `LiveMessage.published_at`) are written."""
 
     def traced(self, published_at: float, trace_id: str) -> None:
-        """Of those that were written just now, the one of this time is part of this trace."""
+        """One of the publications that were just written, accepted at this time, is part of this trace."""
 
 
 class NotMeasured:
-    """Nobody wants to know."""
+    """For publications whose deliveries are not measured."""
 
     def written(self, published_at: Sequence[float]) -> None:
         """Does nothing."""
@@ -48,7 +48,7 @@ class NamespaceDeliveries:
         self._written_at = 0.0
 
     def written(self, published_at: Sequence[float]) -> None:
-        """Observes the time since each of these. Two clocks agree only to within an error: below 0 is 0."""
+        """Observes the time since each of these. As clocks agree only to within an error, negative times count as 0."""
         now = self._written_at = self._now()
         for at in published_at:
             if at:
@@ -70,7 +70,7 @@ class DeliveryTimes:
         self.histograms = LabelledHistogram(FAST_S)
 
     def of(self, namespace: str) -> NamespaceDeliveries:
-        """The one of a namespace, made when it is first asked for."""
+        """The deliveries of a namespace, made at the first call."""
         found = self._by_namespace.get(namespace)
         if found is None:
             found = NamespaceDeliveries(self.histograms.of(namespace), self._now)

@@ -75,8 +75,8 @@ def as_wholes(format: Format, publications: list[Publication]) -> list[Publicati
 def as_deltas(format: Format, publications: list[Publication]) -> tuple[list[Publication], bool]:
     """Publications for a subscriber with deltas: the first whole, each other against its predecessor.
 
-    One that the format cannot carry stays as it is, for the encoder to leave it out, and the next one is whole. Also
-    returns whether the subscriber holds the last one then.
+    A publication that the format cannot carry stays as it is, so that the encoder leaves it out, and the next one is
+    whole. Also returns whether the subscriber will hold the last one.
     """
     made: list[Publication] = []
     previous: Publication | None = None

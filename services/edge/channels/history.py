@@ -15,24 +15,24 @@ from services.edge.channels.sync import ChannelSync
 from services.edge.rejection import Rejected
 
 _END_OF_LOGS: Final = 2**63 - 1
-"""No log comes so far. NATS cannot be asked for what comes after the largest offset that a client can send."""
+"""No log gets this far. NATS cannot be asked for entries after the largest offset that a client can send."""
 
 _SLACK_S: Final = 5.0
-"""A publish takes 4 s at most, and clocks differ a little: so much earlier a key counts as forgotten."""
+"""A publish takes 4 s at most, and clocks differ a little: a key counts as forgotten this much earlier."""
 
 _UNKNOWN: Final = "it may have been published before, longer ago than keys are remembered"
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryPage:
-    """Publications in the order in which they were asked for, and the top of the history."""
+    """Publications in the requested order, and the top of the history."""
 
     publications: list[Publication]
     top: StreamPosition
 
 
 class ChannelHistory:
-    """Reads and removes what is kept of channels. `rules` are those of the channel, which must have history."""
+    """Reads and removes the histories of channels. `rules` are the rules of the channel, which must have history."""
 
     def __init__(self, broker: Broker, channels: ChannelRegistry, sync: ChannelSync) -> None:
         self._broker = broker
@@ -48,10 +48,10 @@ class ChannelHistory:
         reverse: bool,
         room: int = ANY_SIZE,
     ) -> HistoryPage:
-        """Up to `limit` publications strictly after `since` (before it, when `reverse`). Raises `BrokerAway`.
+        """Up to `limit` publications strictly after `since` (before it, if `reverse`). Raises `BrokerAway`.
 
-        No more is read once they take `room` bytes. With `limit` 0 only the top. Raises `Rejected` (112) when `since`
-        is of another epoch.
+        Stops reading once they take `room` bytes. With `limit` 0, returns only the top. Raises `Rejected` (112) if
+        `since` is of another epoch.
         """
         with self._channels.using(name, rules) as channel:
             await self._sync.opened(channel)
@@ -64,7 +64,7 @@ class ChannelHistory:
             if not limit:
                 return HistoryPage([], top)
             if reverse:
-                newest = await self._broker.newest(channel.address)  # what was stored just now may not be here yet
+                newest = await self._broker.newest(channel.address)  # an entry stored just now may not have come yet
                 if newest is None:
                     return HistoryPage([], top)
                 top = StreamPosition(max(top.offset, newest.sequence), top.epoch)
@@ -73,7 +73,7 @@ class ChannelHistory:
             if since is not None and since.offset >= _END_OF_LOGS:
                 return HistoryPage([], top)
             page = await page_from(self._broker, channel.address, since.offset + 1 if since else 1, limit, room)
-            if page and page[-1].offset >= top.offset:  # what was stored just now has not come live yet
+            if page and page[-1].offset >= top.offset:  # an entry stored just now has not come live yet
                 newest = await self._broker.newest(channel.address)
                 at_least = page[-1].offset if newest is None else max(page[-1].offset, newest.sequence)
                 top = StreamPosition(at_least, top.epoch)
@@ -82,26 +82,27 @@ class ChannelHistory:
     async def find_key(
         self, name: str, rules: ChannelRules, message_id: str, age_s: float, skips_history: bool = False
     ) -> StreamPosition | None:
-        """Where a publication is stored that may have been published with this id, `age_s` seconds ago or later.
+        """The position of a publication that may have been published with this id, at most `age_s` seconds ago.
 
-        None if it was not published, or if the broker remembers the id and finds that out when it is published. The
-        rules may be those of a channel without history. Raises `BrokerAway`, and `Rejected` (112) if nobody knows.
+        None if it was not published, or if the broker still remembers ids of that age, and so finds out itself at the
+        publish. The rules may be those of a channel without history. Raises `BrokerAway`, and `Rejected` (112) if the
+        answer cannot be known.
         """
         kept = rules.has_history and not skips_history
         options, age_s = rules.options, age_s + _SLACK_S
         if age_s <= (min(MAX_DUPLICATE_WINDOW_S, options.history_ttl) if kept else MAX_DUPLICATE_WINDOW_S):
             return None
         if not kept:
-            raise Rejected(codes.UNRECOVERABLE_POSITION, f"{_UNKNOWN}, and it was not to be stored")
+            raise Rejected(codes.UNRECOVERABLE_POSITION, f"{_UNKNOWN}, and such publications are not stored")
         found = await self._broker.index.search(rules.address(name), message_id, self._broker.now() - age_s)
         if found.position is not None:
             return found.position
         if age_s > options.history_ttl or found.held >= options.history_size or found.removed:
             raise Rejected(codes.UNRECOVERABLE_POSITION, f"{_UNKNOWN}, and the history does not reach back to then")
         if not found.unbroken and options.history_when_full != "refuse":
-            raise Rejected(codes.UNRECOVERABLE_POSITION, f"{_UNKNOWN}, and some history went for lack of room since")
+            raise Rejected(codes.UNRECOVERABLE_POSITION, f"{_UNKNOWN}, and history was evicted for lack of room since")
         return None
 
     async def remove(self, name: str, rules: ChannelRules) -> None:
-        """Removes what is kept of a channel. Raises `BrokerAway`, `BrokerRefused`."""
+        """Removes the history of a channel. Raises `BrokerAway`, `BrokerRefused`."""
         await self._broker.remove_history(rules.address(name))

@@ -15,14 +15,14 @@ from proto.publications import size_of
 from services.edge.broker.broker import Broker, ChannelAddress
 
 READ_BATCH: Final = 256
-"""Entries that are read at once, of which there are fewer if they are large (`READ_BYTES` of `broker`)."""
+"""Entries that are read at once; fewer if they are large (`READ_BYTES` of `broker`)."""
 ANY_SIZE: Final = sys.maxsize
 _WINDOW: Final = 64
 """Minimum width of a window, in sequences of the log."""
 _WIDER: Final = 4
 """Maximum growth from one window to the next; also the growth after a window without entries."""
 _MARGIN: Final = 2
-"""How many times wider a window is than it needs to be if entries lie evenly."""
+"""How many times wider a window is than needed if entries are spread evenly."""
 
 
 async def page_from(
@@ -30,7 +30,7 @@ async def page_from(
 ) -> list[Publication]:
     """The first `limit` publications from `offset` on, oldest first. Raises `BrokerAway`.
 
-    No more is read once they take `room` bytes.
+    Stops reading once they take `room` bytes.
     """
     found: list[Publication] = []
     while len(found) < limit and sum(map(size_of, found)) < room:
@@ -47,7 +47,7 @@ async def page_before(
 ) -> list[Publication]:
     """The last `limit` publications before `offset`, newest first. Raises `BrokerAway`.
 
-    No more is read once they take `room` bytes, give or take a window.
+    Stops reading once they take `room` bytes, give or take a window.
     """
     found: list[Publication] = []
     end, oldest = offset, 1
@@ -69,7 +69,7 @@ async def page_before(
 
 
 async def _oldest(broker: Broker, address: ChannelAddress, before: int) -> int:
-    """Where the channel's log begins; `before` when there is nothing before that."""
+    """The first sequence of the channel's log; `before` if it has no entry before that."""
     page = await broker.read(address, 1, 1)
     return min(before, page.entries[0].sequence) if page.entries else before
 

@@ -1,13 +1,13 @@
-"""Parts of channels' logs, each read once for all clients that need it: those who reconnect, and those who were slow.
+"""Parts of channels' logs, each read once for all clients that need it: those that reconnect, and those that were slow.
 
 A client that catches up holds nothing but its position. It takes the part that follows, writes it, and comes back for
-the next one. A part is read when the first client needs it, and kept for those who come a moment later, together with
-the frames that were made of it. Parts of a channel do not overlap and end at the same places for everyone, wherever a
-client starts: from its second part on it shares everything with the others.
+the next one. A part is read when the first client needs it, and kept for clients that come a moment later, together
+with the frames that were made from it. Parts of a channel do not overlap, and end at the same places for all clients,
+wherever a client starts: from its second part on it shares everything with the others.
 
-Sequences are never used twice in an epoch, so a part stays true; only what was removed since must not be handed out any
-more. A client that subscribes therefore asks the log for proof of its position first (`proven`), however much of it is
-kept here.
+Sequences are never reused in an epoch, so a part stays valid, except that publications removed since must not be handed
+out any more. For a client that subscribes, the log must therefore prove its position first (`proven`), however much of
+the log is kept here.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from services.edge.framing.formats import Format
 from services.edge.tally import Tally
 
 PART_BYTES: Final = 64 * 1024
-"""Publications of one part, give or take one: it is one frame, and what a slow client may have waiting beyond the limit
-of its socket."""
+"""Publications of one part, give or take one: a part is one frame, and a slow client may have one part waiting beyond
+the limit of its socket."""
 
 KEPT_BYTES: Final = 32 * 1024 * 1024
-"""Publications and frames of all parts. What was used longest ago goes first, and is read again if it is needed."""
+"""Publications and frames of all parts. The least recently used part goes first, and is read again if it is needed."""
 
 KEPT_S: Final = 15.0
-"""How long a part is kept that nobody uses. A storm of reconnects needs it for seconds."""
+"""How long an unused part is kept. A storm of reconnects needs it for seconds."""
 
 _OVERHEAD_BYTES: Final = 1024
-"""What a part takes besides, about."""
+"""Approximate size of a part besides its publications and frames."""
 
 _PROOF_ENTRIES: Final = 3
 """Entries that are read for a proof: the one at the position, a mark that it was removed, and the next one."""
@@ -49,7 +49,7 @@ _PROOF_ENTRIES: Final = 3
 class Part:
     """All publications of a channel after `start` up to `upto`, oldest first.
 
-    `removed`: somewhere in it the history up to this sequence was removed; 0 if not.
+    `removed`: a mark in it says that the history up to this sequence was removed; 0 if there is none.
     """
 
     __slots__ = ("_frames", "counted", "publications", "removed", "size", "start", "upto", "used_at")
@@ -59,21 +59,21 @@ class Part:
         self.upto = upto
         self.publications = publications
         self.removed = removed
-        self.size = _OVERHEAD_BYTES + sum(map(size_of, publications))  # of the frames too, once there are any
-        self.counted = 0  # of that, what `LogParts` has counted
+        self.size = _OVERHEAD_BYTES + sum(map(size_of, publications))  # grows by the frames that are made
+        self.counted = 0  # how much of `size` `LogParts` has counted
         self.used_at = 0.0
         self._frames: dict[tuple[Format, bool], EncodedPushes] = {}
 
     def between(self, start: int, upto: int) -> Part:
-        """The part of it after `start` up to `upto`; itself, if that is all of it."""
+        """Its publications after `start` up to `upto`, as a part; the part itself if these are all."""
         if start <= self.start and upto >= self.upto:
             return self
         inside = [publication for publication in self.publications if start < publication.offset <= upto]
         return Part(max(start, self.start), min(upto, self.upto), inside, self.removed)
 
     def pushes(self, format: Format, channel: str, delta: bool) -> EncodedPushes:
-        """Its publications as pushes, in one frame: made once for all clients of a kind. `delta`: as SDKs with deltas
-        expect whole publications."""
+        """Its publications as pushes, in one frame that is made once for all clients of a kind. `delta`: in the form in
+        which SDKs with deltas expect whole publications."""
         kind = (format, delta)
         found = self._frames.get(kind)
         if found is None:
@@ -84,17 +84,17 @@ class Part:
 
 
 class _Log:
-    """What is kept of one channel's log in one epoch. `reading` is the read in progress, from `reading_from` on."""
+    """The parts of one channel's log in one epoch. `reading` is the read in progress, from `reading_from` on."""
 
     __slots__ = ("parts", "reading", "reading_from")
 
     def __init__(self) -> None:
-        self.parts: list[Part] = []  # by start; none overlaps the next one
+        self.parts: list[Part] = []  # sorted by start, without overlaps
         self.reading: asyncio.Task[bool] | None = None
         self.reading_from = 0
 
     def find(self, offset: int) -> Part | None:
-        """The part that holds what follows `offset`."""
+        """The part that continues after `offset`."""
         place = bisect.bisect_right(self.parts, offset, key=lambda part: part.start) - 1
         if place < 0 or self.parts[place].upto <= offset:
             return None
@@ -106,17 +106,17 @@ class _Log:
         return self.parts[place].start if place < len(self.parts) else None
 
 
-_Key = tuple[str, str, int]  # a channel, the epoch of its log, and how often others removed something of its stream
+_Key = tuple[str, str, int]  # a channel, the epoch of its log, and how often others removed something from its stream
 
 
 class LogParts:
-    """The parts of all channels, within `KEPT_BYTES`. `kept_bytes` is what they take now."""
+    """The parts of all channels, within `KEPT_BYTES`. `kept_bytes` is their present size."""
 
     def __init__(self, broker: Broker, tally: Tally) -> None:
         self._broker = broker
         self._tally = tally
         self._logs: dict[_Key, _Log] = {}
-        self._kept: OrderedDict[Part, _Key] = OrderedDict()  # what was used longest ago first
+        self._kept: OrderedDict[Part, _Key] = OrderedDict()  # the least recently used first
         self.kept_bytes = 0
         self._tasks = Tasks()
         self._proofs: NextRuns[tuple[_Key, int], Continuation] = NextRuns(self._tasks)
@@ -129,9 +129,9 @@ class LogParts:
             self._sweep_timer.cancel()
 
     async def proven(self, channel: Channel, epoch: str, offset: int) -> bool:
-        """Whether nothing after `offset` was removed, as the log says after the call. Raises `BrokerAway`.
+        """Whether nothing after `offset` was removed, by a proof that is read after the call. Raises `BrokerAway`.
 
-        Clients that come back to the same position share the answer, as far as it is asked for after they came.
+        Clients that come back to the same position share a proof if its read began after they came.
         """
 
         async def read() -> Continuation:
@@ -144,13 +144,13 @@ class LogParts:
         return channel.name, epoch, self._broker.index.retained(channel.address).doubts
 
     def ring_after(self, channel: Channel, offset: int) -> list[Publication] | None:
-        """What the ring holds after `offset`; None if it does not reach back, or others may have removed some of it."""
+        """The ring's publications after `offset`; None if it does not reach back, or others may have removed some."""
         assert channel.log is not None
         since = self._broker.index.retained(channel.address).since
         return channel.log.after(offset) if offset >= min(since, channel.log.last) else None
 
     def known(self, channel: Channel, epoch: str, offset: int) -> Part | None:
-        """The part that holds what follows `offset`, if it is kept."""
+        """The part that continues after `offset`, if it is kept."""
         log = self._logs.get(self._key(channel, epoch))
         part = None if log is None else log.find(offset)
         if part is None:
@@ -161,9 +161,10 @@ class LogParts:
         return part
 
     async def read(self, channel: Channel, epoch: str, offset: int) -> bool:
-        """Reads on after `offset`, so that `known` finds it. False if that was evicted. Raises `BrokerAway`.
+        """Reads the log after `offset`, so that `known` finds a part there. False if entries there were evicted.
 
-        One read of a channel is in progress at a time. It may bring what others wait for: look again when it returns.
+        Only one read of a channel is in progress at a time, and another one may have come first: call `known` again
+        when it returns. Raises `BrokerAway`.
         """
         key = self._key(channel, epoch)
         log = self._logs.setdefault(key, _Log())
@@ -195,14 +196,14 @@ class LogParts:
         if not read.more and self.ring_after(channel, upto) is None:
             # Everything up to the mark was in the log when it was read, so the mark is reached even without an entry.
             upto = max(upto, mark)
-        if upto > offset:  # otherwise the ring has it by now
+        if upto > offset:  # otherwise the ring has what follows by now
             self._keep(key, offset, upto, read.entries)
         return True
 
     def _keep(self, key: _Key, start: int, upto: int, entries: list[LogEntry]) -> None:
         log = self._logs.setdefault(key, _Log())
         next_start = log.next_start(start)
-        if next_start is not None and next_start < upto:  # from there on it is kept already
+        if next_start is not None and next_start < upto:  # from there on the log is kept already
             entries, upto = [entry for entry in entries if entry.sequence <= next_start], next_start
         for part in cut(start, upto, entries):
             self._count(part)
@@ -214,7 +215,7 @@ class LogParts:
             self._sweep_timer = asyncio.get_running_loop().call_later(KEPT_S, self._sweep)
 
     def _count(self, part: Part) -> None:
-        """The part is used now, and may have got frames since it was used before."""
+        """The part is used now. It may have got frames since it was counted last."""
         part.used_at = asyncio.get_running_loop().time()
         self.kept_bytes += part.size - part.counted
         part.counted = part.size

@@ -1,8 +1,8 @@
-"""Joins and leaves on their way to subscribers, and the members of channels on other edges, which that needs.
+"""Pushes joins and leaves to subscribers, and keeps the members of channels on other edges for that.
 
 While a channel has a subscriber here that gets joins and leaves, this edge keeps the channel's members on the other
-edges, as each of those reports them. When an edge is lost, no leave is published for the members that it held: every
-other edge then pushes their leaves to its own subscribers.
+edges, as each edge reports them. When an edge is lost, no leave is published for the members that it held: every other
+edge then pushes their leaves to its own subscribers.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Instances(Protocol):
 
 
 Told = dict[str, ClientInfo | None]
-"""What subscribers were told of members, by client id: the newest join, or None for a leave."""
+"""What was pushed to subscribers about members, by client id: the newest join, or None for a leave."""
 
 
 class MemberTracker:
@@ -55,11 +55,11 @@ class MemberTracker:
         self._channels: dict[str, Channel] = {}
         self._suppresses_own_leaves = False
         self._listening: dict[str, list[Told]] = {}
-        self._asking: set[str] = set()  # edges that are to be compared, and have not answered yet
+        self._asking: set[str] = set()  # edges that are asked for their channels, and have not answered yet
         self._tasks = Tasks()
 
     async def known(self, channel: Channel) -> None:
-        """Waits until the channel's members on other edges are known. Raises `BrokerAway` when that fails."""
+        """Waits until the channel's members on other edges are known. Raises `BrokerAway` if that fails."""
         if not channel.remote_members_known:
             if channel.member_task is None:
                 channel.member_task = self._tasks.start(self._learn(channel))
@@ -74,7 +74,7 @@ class MemberTracker:
 
     @contextmanager
     def listening(self, channel: str) -> Iterator[Told]:
-        """What subscribers here are told of the members of a channel while it lasts."""
+        """Collects what is pushed to subscribers here about a channel's members during the block."""
         told: Told = {}
         self._listening.setdefault(channel, []).append(told)
         try:
@@ -86,15 +86,15 @@ class MemberTracker:
                 del self._listening[channel]
 
     def suppress_own_leaves(self) -> None:
-        """From now on clients here get no leaves of clients of this edge; other edges' clients still do.
+        """From now on clients here get no leaves of clients of this edge; clients of other edges still do.
 
-        For a drain: while N members of a channel are closed one after the other, each leave would be pushed to all that
-        are left: O(N²) pushes, to clients that subscribe on another edge a moment later.
+        For a drain: while N members of a channel are closed one after the other, each leave would be pushed to all
+        remaining members: O(N²) pushes, to clients that subscribe on another edge a moment later.
         """
         self._suppresses_own_leaves = True
 
     async def _learn(self, channel: Channel) -> str:
-        """Returns why it failed, "" when it did not."""
+        """Returns the error, "" if it succeeded."""
         try:
             members = channel.remote_members = RemoteMembers()
             self._channels[channel.name] = channel
@@ -117,7 +117,7 @@ class MemberTracker:
     async def _ask(
         self, channel: Channel, members: RemoteMembers, instance: str
     ) -> tuple[list[ClientInfo], list[ClientInfo]]:
-        """Replaces the members that are known of one edge by its own answer. Returns `(joined, left)`."""
+        """Replaces the known members of one edge by its answer. Returns `(joined, left)`."""
         expectation = members.expect_snapshot(instance)
         try:
             answer = await self._peers.ask(instance, Members(channel.name))
@@ -129,7 +129,7 @@ class MemberTracker:
             raise
         return members.apply(expectation, answer.members if isinstance(answer, MembersFound) else {})
 
-    # --- what is heard -----------------------------------------------------------------------------------------------
+    # --- events ------------------------------------------------------------------------------------------------------
 
     def member_event(self, channel: str, event: MemberEvent) -> None:
         """A client joined, changed or left (`JoinLeaveEvents`)."""
@@ -137,8 +137,8 @@ class MemberTracker:
         if found is None or found.remote_members is None:
             return
         own = event.edge == self._peers.instance
-        # The loss of an edge that the cluster does not know would never be reported, so its events are ignored. When it
-        # is found, it is asked for its members. The last events of an edge that was lost are ignored for the same
+        # The loss of an edge that the cluster does not know would never be reported, so its events are ignored. Once
+        # the cluster finds it, it is asked for its members. The last events of a lost edge are ignored for the same
         # reason.
         if not own and not self._cluster.knows(event.edge):
             return
@@ -160,12 +160,12 @@ class MemberTracker:
                 self._push(channel, left=channel.remote_members.lost(instance))
 
     def edge_found(self, instance: str) -> None:
-        """An edge is there (`ClusterEvents`). It may have been there before: it does not repeat its members' joins."""
+        """An edge was found (`ClusterEvents`). It may be an old one, and does not repeat its members' joins."""
         if self._channels:
             self._tasks.start(self._compare(instance))
 
     def edge_returned(self, instance: str) -> None:
-        """An edge was cut off for a moment (`ClusterEvents`): joins and leaves on it were heard by nobody."""
+        """An edge was cut off for a moment (`ClusterEvents`): nobody has heard joins and leaves on it."""
         if self._channels and instance not in self._asking:
             self._tasks.start(self._compare(instance))
 
@@ -195,7 +195,7 @@ class MemberTracker:
             except PeerGone:
                 return  # `edge_lost` follows
             except PeersAway as error:
-                what = "an edge did not answer for its members, asking again: %s"
+                what = "an edge did not report its members, asking again: %s"
                 log.info(what, error, extra=about(instance=instance))
                 await asyncio.sleep(_ASK_AGAIN_S)
 

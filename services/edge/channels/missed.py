@@ -1,4 +1,4 @@
-"""What a client missed: one that subscribes with its position, and one that did not take what was written to it.
+"""Finds what a client missed: a client that subscribes with its position, or a slow one that was skipped.
 
 The ring answers if it reaches back that far. Otherwise the client gets the log part by part (`log_parts`), and shares
 each part with the others.
@@ -20,15 +20,15 @@ from services.edge.channels.recovery import Missed, Syncing, reach
 from services.edge.turn_queue import TurnQueue
 
 FIRST_BYTES: Final = 64 * 1024
-"""Missed publications that a subscribe waits for, give or take a part. The others follow as pushes, at the pace of the
-client: a storm of subscribes must not fill the memory with replies."""
+"""Missed publications that a subscribe reply holds, give or take a part. The others follow as pushes, at the pace of
+the client: a storm of subscribes must not fill the memory with replies."""
 
 _AT_ONCE: Final = 8
 """Clients that get a part of what they missed in one turn of the event loop: about a millisecond."""
 
 
 class Recovered(NamedTuple):
-    """What was missed, up to `upto` and not beyond."""
+    """The publications that were missed, exactly up to `upto`."""
 
     publications: list[Publication]
     upto: int
@@ -37,7 +37,7 @@ class Recovered(NamedTuple):
 def recover_from_ring(log: ChannelLog, since: StreamPosition, limit: int, retained: Retained, now: float) -> Missed:
     """All that was missed, from the ring only. None means that the ring is not enough, not that recovery failed.
 
-    `now` is a time of the clock of the event loop, with which the ring was filled.
+    `now` is a time of the event loop's clock, as the ring uses it.
     """
     if (since.epoch and since.epoch != log.epoch) or since.offset < min(retained.since, log.last):
         return None
@@ -58,10 +58,10 @@ class MissedPublications:
         self._slow_ones = TurnQueue(_AT_ONCE)
 
     async def recover(self, channel: Channel, since: StreamPosition, limit: int) -> Recovered | None:
-        """What a subscriber missed after `since`, at least the first of it; None without proof that nothing is missing.
+        """What a subscriber missed after `since`, or the beginning of it; None without proof that nothing is missing.
 
-        Either all of it, up to exactly `channel.log.last` as it is on return, or about `FIRST_BYTES`. None also for
-        more than `limit` publications; 0 for no limit. Raises `BrokerAway`.
+        It is either all, up to exactly `channel.log.last` as it is on return, or about `FIRST_BYTES`. Also None if more
+        than `limit` publications were missed; 0: no limit. Raises `BrokerAway`.
         """
         log = channel.log
         assert log is not None
@@ -77,7 +77,7 @@ class MissedPublications:
         from_ring = recover_from_ring(log, since, 0, self._broker.index.retained(channel.address), now)
         if from_ring is None and not await self._parts.proven(channel, epoch, since.offset):
             return None
-        if since.offset > log.last:  # the stream came so far with other channels: nothing of this one in between
+        if since.offset > log.last:  # the stream came so far by other channels: this one has nothing in between
             return Recovered([], log.last)
         found = _Found(limit, since.offset)
         while True:
@@ -90,9 +90,9 @@ class MissedPublications:
                 return Recovered(found.publications, found.upto)
 
     async def next_part(self, channel: Channel, since: StreamPosition) -> Part | None:
-        """The next part of what a client missed that has everything up to `since`; None without proof that it is next.
+        """The next part for a client that has everything up to `since`; None without proof that nothing lies between.
 
-        Its `upto` is not beyond `channel.log.last`. Exact until the next await. Raises `BrokerAway`.
+        The part ends at `channel.log.last` at the latest. Exact until the next await. Raises `BrokerAway`.
         """
         log = channel.log
         assert log is not None
@@ -122,7 +122,7 @@ class MissedPublications:
 
 
 class _Found:
-    """What a subscribe has found so far: up to `read_upto`, of which the publications up to `upto` are kept."""
+    """What a subscribe has read so far: the log up to `read_upto`, and the publications up to `upto` for the reply."""
 
     def __init__(self, limit: int, offset: int) -> None:
         self._left = limit or sys.maxsize
@@ -132,11 +132,11 @@ class _Found:
 
     @property
     def is_enough(self) -> bool:
-        """Whether a reply is full."""
+        """Whether the reply is full."""
         return self._size >= FIRST_BYTES
 
     def add(self, part: Part) -> bool:
-        """False for more publications than the limit."""
+        """Adds a part. Returns false if there are more publications than the limit."""
         self.read_upto = part.upto
         self._left -= len(part.publications)
         if not self.is_enough:

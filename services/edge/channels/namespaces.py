@@ -22,7 +22,7 @@ NAMESPACE_BOUNDARY: Final = ":"
 PRIVATE_PREFIX: Final = "$"
 """Channels that need a subscription token. The prefix is not part of the namespace's name."""
 USER_BOUNDARY: Final = "#"
-"""The last one precedes the list of users, separated by commas, that a channel is for."""
+"""After the last one in a channel's name comes a list of users, separated by commas: the channel is for these."""
 USER_SEPARATOR: Final = ","
 WITHOUT_NAMESPACE: Final = "_"
 """The history class of channels without a namespace. Namespace names have two characters or more, so it is free."""
@@ -49,12 +49,12 @@ class ChannelRules:
         return self.options.has_history
 
     def address(self, channel: str) -> ChannelAddress:
-        """Where the broker has the channel of this name."""
+        """The broker's address of the channel with this name."""
         return ChannelAddress(channel, self.history_class if self.options.has_history else "")
 
 
 class Requester(Struct, frozen=True):
-    """The client as the checks of permissions see it: `user` "" is anonymous, `insecure` may do everything."""
+    """The client as permission checks see it: `user` "" is anonymous, `insecure` may do everything."""
 
     user: str
     insecure: bool
@@ -72,7 +72,7 @@ class Namespaces:
         """The history classes."""
 
     def rules(self, channel: str) -> ChannelRules:
-        """The rules of a channel. Raises `Rejected` (102) when its namespace is not configured."""
+        """The rules of a channel. Raises `Rejected` (102) if its namespace is not configured."""
         name, boundary, _ = channel.removeprefix(PRIVATE_PREFIX).partition(NAMESPACE_BOUNDARY)
         if not boundary:
             return self._default
@@ -82,11 +82,11 @@ class Namespaces:
         return rules
 
     def named(self, namespace: str) -> ChannelRules | None:
-        """The rules of a namespace's channels (`WITHOUT_NAMESPACE` too), None if it is not configured."""
+        """The rules of a namespace's channels (or of `WITHOUT_NAMESPACE`), None if it is not configured."""
         return self._default if namespace == WITHOUT_NAMESPACE else self._by_name.get(namespace)
 
     def names(self) -> tuple[str, ...]:
-        """All namespaces, `WITHOUT_NAMESPACE` too."""
+        """All namespaces, including `WITHOUT_NAMESPACE`."""
         return (WITHOUT_NAMESPACE, *self._by_name)
 
     def history_classes(self) -> dict[str, ChannelOptions]:
@@ -102,7 +102,8 @@ class Namespaces:
 
 
 def history_share(section: ChannelSection) -> int:
-    """The bytes of each namespace with history that has no `history_max_bytes` of its own; negative for too few."""
+    """The bytes of each namespace with history that has no `history_max_bytes` of its own; negative if there are too
+    few."""
     everything = [each for each in (section.without_namespace, *section.namespaces) if each.has_history]
     sharing = sum(not each.history_max_bytes for each in everything)
     return (section.history_max_bytes - sum(each.history_max_bytes for each in everything)) // max(1, sharing)
@@ -114,7 +115,7 @@ def _rules(options: ChannelOptions, history_class: str) -> ChannelRules:
 
 
 def check_length(channel: str, max_length: int) -> None:
-    """Raises `Rejected` (107) for a name of more than `max_length` characters, or of none."""
+    """Raises `Rejected` (107) for an empty name, or one of more than `max_length` characters."""
     if not 0 < len(channel) <= max_length:
         raise Rejected(codes.BAD_REQUEST, f"expected a channel of 1 to {max_length} characters")
 
@@ -130,17 +131,18 @@ def check_name(channel: str, rules: ChannelRules) -> None:
 def personal_channel(user: str, namespace: str) -> str:
     """The channel of one user, to which the server subscribes all of that user's connections.
 
-    With the user "" it is the beginning of all of them.
+    With the user "" it is the prefix that all personal channels have.
     """
     prefix = f"{namespace}{NAMESPACE_BOUNDARY}" if namespace else ""
     return f"{prefix}{USER_BOUNDARY}{user}"
 
 
 def may_subscribe(channel: str, rules: ChannelRules, requester: Requester, personal: str = "") -> bool:
-    """For a client without a subscription token: never a private channel; a user-limited one if it names the user.
+    """Whether a client without a subscription token may subscribe: never to a private channel; to a user-limited one
+    only if it names the user.
 
-    `personal` is the beginning of personal channels, "" without such. What follows it is one user id and no list, since
-    an id may hold what separates users in a list.
+    `personal` is the prefix of personal channels, "" if there are none. One user id follows it, not a list, since an id
+    may contain the separator of a list.
     """
     options = rules.options
     if requester.insecure:
@@ -157,21 +159,21 @@ def may_subscribe(channel: str, rules: ChannelRules, requester: Requester, perso
 
 
 def may_publish(rules: ChannelRules, requester: Requester, subscribed: bool) -> bool:
-    """`subscribed`: whether the client is subscribed to the channel."""
+    """Whether a client may publish. `subscribed`: whether it is subscribed to the channel."""
     options = rules.options
     allowed = options.allow_publish_for_client or (options.allow_publish_for_subscriber and subscribed)
     return _may(requester, allowed, options.allow_publish_for_anonymous)
 
 
 def may_read_history(rules: ChannelRules, requester: Requester, subscribed: bool) -> bool:
-    """`subscribed`: whether the client is subscribed to the channel."""
+    """Whether a client may read the history. `subscribed`: whether it is subscribed to the channel."""
     options = rules.options
     allowed = options.allow_history_for_client or (options.allow_history_for_subscriber and subscribed)
     return _may(requester, allowed, options.allow_history_for_anonymous)
 
 
 def may_read_presence(rules: ChannelRules, requester: Requester, subscribed: bool) -> bool:
-    """`subscribed`: whether the client is subscribed to the channel."""
+    """Whether a client may read the presence. `subscribed`: whether it is subscribed to the channel."""
     options = rules.options
     allowed = options.allow_presence_for_client or (options.allow_presence_for_subscriber and subscribed)
     return _may(requester, allowed, options.allow_presence_for_anonymous)

@@ -36,14 +36,15 @@ from services.edge.tally import Tally
 
 
 class Attachment(NamedTuple):
-    """A subscriber is attached. If it is `behind`, it has what its result holds, and has to catch up from there."""
+    """The result for an attached subscriber. `behind`: the result ends at this position, and it must catch up from
+    there."""
 
     result: SubscribeResult
     behind: StreamPosition | None = None
 
 
 class Node:
-    """The channels of one edge. `recovery_limit`: most missed publications that are recovered, 0 for no limit.
+    """The channels of one edge. `recovery_limit`: the most missed publications that are recovered, 0 for no limit.
 
     Its parts: `channels` (the open ones), `sync` (brings them up to date; hears the broker), `member_tracker` (hears
     joins, leaves and the cluster), `history`, `parts` (of logs, for clients that catch up), `presence`.
@@ -75,15 +76,15 @@ class Node:
 
     @property
     def available(self) -> bool:
-        """Whether the broker is there."""
+        """Whether the broker is available."""
         return self._broker.available
 
     # --- subscribing -------------------------------------------------------------------------------------------------
 
     async def subscribe(self, subscriber: Subscriber, request: AttachRequest) -> Attachment:
-        """Attaches a subscriber, with the first of what it missed; usually that is all.
+        """Attaches a subscriber, with the first publications that it missed; usually these are all.
 
-        When this returns a result the subscriber is attached (and counts as present), and nothing has been pushed to
+        When this returns a result, the subscriber is attached (and counts as present), and nothing has been pushed to
         it: the caller must send the reply, then call `announce`, before it awaits anything. Raises `BrokerAway`,
         `Rejected`.
         """
@@ -112,7 +113,7 @@ class Node:
             raise BrokerAway("the stream with the channel's history does not answer, or does not store")
 
     async def _recover(self, channel: Channel, request: AttachRequest) -> tuple[Missed, StreamPosition | None]:
-        """What a subscriber missed, and from where it has to catch up if that is not all."""
+        """What a subscriber missed, and the position from which it must catch up if that is not all."""
         log = channel.log
         assert log is not None
         if _reads_newest(request):
@@ -126,7 +127,7 @@ class Node:
     def subscribe_now(self, subscriber: Subscriber, request: AttachRequest) -> SubscribeResult | None:
         """Does what `subscribe` does, if nothing has to be awaited for it; otherwise does nothing and returns None.
 
-        Nothing has to be awaited when the channel is open, and its ring holds what is to be recovered: that is true of
+        Nothing has to be awaited if the channel is open, and its ring holds everything to recover: that is true of
         nearly all subscribes.
         """
         channel = self.channels.get(request.channel)
@@ -139,7 +140,7 @@ class Node:
         return self._attach_now(channel, subscriber, request)
 
     def _attach_now(self, channel: Channel, subscriber: Subscriber, request: AttachRequest) -> SubscribeResult | None:
-        """Attaches a subscriber that has nothing to recover but what the ring holds; None for any other."""
+        """Attaches a subscriber if the ring holds everything that it has to recover; otherwise returns None."""
         log, since = channel.log, request.recover
         if log is None:
             self._attach(channel, subscriber, request.subscription)
@@ -163,21 +164,21 @@ class Node:
         result = "unrecovered" if missed is None else "recovered"
         tally.timings.recovery_seconds.of(namespace).observe(took_s)
         tally.recoveries[namespace, result] += 1
-        if not subscriber.closed:  # one that has left meanwhile has no owner any more
+        if not subscriber.closed:  # a subscriber that has left meanwhile has no owner any more
             tally.recoveries_by_client[(*subscriber.owner.labels(), result)] += 1
         if missed is not None:
             tally.recovered_publications += len(missed)
             tally.timings.recovery_publications.of(namespace).observe(len(missed))
 
     def _attach(self, channel: Channel, subscriber: Subscriber, subscription: Subscription) -> None:
-        if channel.closed:  # it got a new epoch meanwhile: the client asks again, and then reads of it
+        if channel.closed:  # its log got a new epoch meanwhile: the client asks again, and learns it then
             raise BrokerAway("the channel was closed")
         channel.subscribers.add(subscriber, subscription)
         self.channels.hold(channel)
         self.subscriptions += 1
 
     def announce(self, name: str, subscription: Subscription) -> None:
-        """The subscriber has its reply: publishes its join, or what has changed since."""
+        """The subscriber has its reply: publishes its join, or that its info has changed since the join."""
         member = subscription.member
         if subscription.emits_join_leave and member is not None and member is not subscription.announced:
             event = Joined if subscription.announced is None else Changed
@@ -185,9 +186,9 @@ class Node:
             self._join_leave.publish(name, event(self._instance, member))
 
     def unsubscribe(self, subscriber: Subscriber, name: str) -> None:
-        """Detaches a subscriber, to which nothing of this channel is pushed from now on, and publishes its leave.
+        """Detaches a subscriber: nothing of this channel is pushed to it from now on. Publishes its leave.
 
-        Does nothing for one that is not subscribed. Writes nothing: see `flush`.
+        Does nothing if it is not subscribed. Writes nothing: see `flush`.
         """
         channel = self.channels.get(name)
         subscription = None if channel is None else channel.subscribers.remove(subscriber)
@@ -199,7 +200,7 @@ class Node:
         self.channels.release(channel)
 
     def flush(self, subscriber: Subscriber, names: Iterable[str]) -> None:
-        """Sends a subscriber of these channels now what was published there and still waits to be written to it."""
+        """Writes to a subscriber now what was published in these channels and still waits to be written to it."""
         for name in names:
             channel = self.channels.get(name)
             if channel is not None:
@@ -217,8 +218,8 @@ class Node:
     def delivered_position(self, name: str, subscription: Subscription) -> StreamPosition | None:
         """The position up to which a subscriber of an open channel was sent everything.
 
-        Behind `position` while publications of the channel wait to be written to it. None without history, and for a
-        subscription that is about to end: its client recovers from where it is.
+        It is behind `position` while publications of the channel wait to be written to the subscriber. None without
+        history, and for a subscription that is about to end: its client recovers from where it is.
         """
         channel = self.channels.get(name)
         if channel is None or channel.log is None or is_ended(subscription):
@@ -233,15 +234,15 @@ class Node:
         return 0 if position is None else position.offset
 
     def resume(self, name: str, subscriber: Subscriber, subscription: Subscription) -> None:
-        """A subscriber has caught up with an open channel's log: from now on it gets what is published."""
+        """A subscriber has caught up with an open channel's log: from now on it gets new publications."""
         channel = self.channels.get(name)
         if channel is not None:
             channel.subscribers.resume(subscriber, subscription)
 
     async def missed(self, name: str, since: StreamPosition) -> tuple[Channel, Part | None] | None:
-        """The next part of what a subscriber missed that stalled at `since`; None when the channel is not open.
+        """The channel, and the next part for a subscriber that stalled at `since`; None if the channel is not open.
 
-        The part is None without proof that it is the next. Exact only until the next await. Raises `BrokerAway`.
+        The part is None without proof that nothing lies between. Exact only until the next await. Raises `BrokerAway`.
         """
         channel = self.channels.get(name)
         if channel is None or channel.log is None:
@@ -262,9 +263,9 @@ class Node:
     ) -> StreamPosition | None:
         """Publishes; with history, returns the position once it is stored. Raises `BrokerAway`, `BrokerRefused`.
 
-        `confirm`: what is not stored has reached the broker when this returns (see `Broker.publish`). Publishes of
-        clients and of backends all come here, so this is where those that fail are counted; but those that are cut
-        off by the deadline of their command or call are counted by who sets it.
+        `confirm`: a publication that is not stored has reached the broker when this returns (see `Broker.publish`). All
+        publishes of clients and backends come here, so failed ones are counted here, except those that are cut off by
+        the deadline of their command or call: the code that sets the deadline counts these.
         """
         cause = ACTIVE.get()
         if cause is not None and cause.kind is not PRODUCER:
@@ -285,7 +286,7 @@ class Node:
 
 
 def _reads_newest(request: AttachRequest) -> bool:
-    """Whether the channel is a cache, of which a subscriber gets the newest publication instead of what it missed."""
+    """Whether the channel is a cache, and the subscriber gets its newest publication instead of what it missed."""
     options = request.subscription.rules.options
     asked = request.recover is not None or request.cache_recover or options.auto_cache_recover
     return asked and options.force_recovery_mode == CACHE
@@ -313,7 +314,7 @@ def _recovery_result(request: AttachRequest, channel_log: ChannelLog, missed: Mi
     offset = channel_log.last
     if missed is not None and request.recover is not None:
         # On success SDKs expect their own offset back and advance it with each publication that they hand on. In cache
-        # mode they are where the log is, but never behind where they were.
+        # mode they get the log's offset, but never one behind their own.
         offset = max(offset, request.recover.offset) if cached else request.recover.offset
     return SubscribeResult(
         expires=request.ttl > 0,

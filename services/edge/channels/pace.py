@@ -1,4 +1,4 @@
-"""When fan-outs write: what many subscribers get takes its turns of the event loop with everything else."""
+"""Decides when fan-outs write: those to many subscribers take turns of the event loop with all other work."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 WAITING_BYTES: Final = 64 * 1024 * 1024
-"""Batches of all channels of an edge that wait for their turn: as much as NATS keeps for a client that is slow."""
+"""The limit for waiting batches of all channels of an edge: as much as NATS buffers for a slow client."""
 
 
 class Pace(Protocol):
@@ -21,7 +21,7 @@ class Pace(Protocol):
         """Whether to go on in this turn."""
 
     def wait(self, work: Callable[[], object]) -> None:
-        """Calls `work` in a later turn, behind all others that wait."""
+        """Calls `work` in a later turn, after all work that waits already."""
 
 
 class AtOnce:

@@ -1,8 +1,8 @@
 """Who is in a channel, on this edge and on all edges.
 
-The edge that holds a connection owns the truth about it, so a question about all edges is asked of each of them. An
-answer is complete, or there is none. It is never older than the joins and leaves that subscribers here were told before
-it: who asks once and follows them knows the members.
+The edge that holds a connection owns the truth about it, so a question about all edges is sent to each of them. An
+answer is complete, or there is none. It is never older than the joins and leaves that were pushed to subscribers here
+before it: a client that asks once and follows joins and leaves knows the members.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from services.edge.cluster.peers import Peers, PeersAway
 from services.edge.yielding import yielding_every
 
 NAMES_AT_ONCE: Final = 50
-"""Names between two turns of the event loop. A pattern of many stars takes some 0.06 ms for a long name."""
+"""Names that are matched between two turns of the event loop. A pattern of many stars takes 0.06 ms for a long name."""
 
 
 class Presence:
-    """Answers the questions of presence. Those about all edges raise `BrokerAway` when an edge does not answer."""
+    """Answers questions about presence. Those about all edges raise `BrokerAway` if an edge does not answer."""
 
     def __init__(self, peers: Peers, channels: ChannelRegistry, member_tracker: MemberTracker) -> None:
         self._peers = peers
@@ -40,7 +40,7 @@ class Presence:
             for answer in await self._ask_all(Members(name)):
                 if isinstance(answer, MembersFound):
                     found |= answer.members
-        # The edges answered at different moments, and some of what happened since was pushed while others were awaited.
+        # The edges answered at different moments. Joins and leaves that were pushed meanwhile are newer than an answer.
         for client, info in told.items():
             if info is None:
                 found.pop(client, None)
@@ -78,7 +78,7 @@ class Presence:
         return {} if channel is None else channel.subscribers.members()
 
     async def channels_here(self, pattern: str) -> dict[str, int]:
-        """The channels with subscribers on this edge, and their number. Joins and leaves meanwhile may be left out."""
+        """The channels with subscribers on this edge, and their number. Changes during the call may be left out."""
         matches: Callable[[str], object] = compile_pattern(translate(pattern)).match if pattern else lambda name: True
         found: dict[str, int] = {}
         async for channel in yielding_every(self._channels, NAMES_AT_ONCE):

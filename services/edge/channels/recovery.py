@@ -1,11 +1,11 @@
-"""Reads a channel's log after a position, with proof that nothing was evicted in between: what a client missed.
+"""Reads what a client missed: a channel's log after a position, with proof that nothing was evicted in between.
 
-The index of the log names the entries that the channel had after the position, as far as a read has come. The log must
-hold each of them: evictions take the oldest first, and somebody may have deleted one in the middle. Both are known by
-their sequences, so that what comes meanwhile changes nothing. Where there were more entries than the index keeps, the
-entry at that very position proves it: no limit has evicted anything after it. So does a stream of which nothing was
-evicted from position + 1 on by age, while the limit for the channel was not reached. Without a proof a client gets
-`recovered: false`, so that it never has to guess.
+The index of the log names the entries that the channel had after the position, as far as the log was read. The log must
+hold each of them: evictions take the oldest first, and somebody may have deleted one in the middle. Missing entries are
+known by their sequences, so entries that arrive meanwhile do not matter. If there were more entries than the index
+keeps, an entry at exactly that position is the proof: no limit has evicted anything after it. Another proof is a stream
+of which nothing was evicted by age from position + 1 on, while the limit for the channel was not reached. Without a
+proof a client gets `recovered: false`, so that it never has to guess.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from services.edge.channels.channel_log import ChannelLog
 from services.edge.channels.log_pages import READ_BATCH
 
 _PROOF_ROUNDS: Final = 6
-"""Reads of a log for one proof. A further one is needed only when a publication comes in just then, or if the replica
+"""Reads of a log for one proof. More than one is needed only if a publication comes in just then, or if the replica
 that answers is behind."""
 
 _REPLICA_S: Final = 0.02
 """How long a replica gets to catch up before it is asked again."""
 
 _MUCH: Final = 16 * 1024 * 1024
-"""Bytes of a log. The index has read what comes long before so much more has come."""
+"""Bytes of a log. The index has read an entry long before so many bytes come after it."""
 
 _NEWEST_ROUNDS: Final = 20
-"""Reads of the newest publication. A further one is needed only when a publication comes in just then."""
+"""Reads of the newest publication. More than one is needed only if a publication comes in just then."""
 
 Missed = list[Publication] | None
 """The publications that a client missed, oldest first; None if they cannot be determined."""
 
 
 class Continuation(NamedTuple):
-    """The log after a position. `whole`: there is proof that nothing after it was evicted. `more`: it goes on.
+    """The log after a position. `whole`: there is proof that nothing after it was evicted. `more`: the log continues.
 
     Without the proof, entries up to `lost_upto` may be missing, or (`other_epoch`) the log is another one.
     """
@@ -54,9 +54,9 @@ async def read_after(
 ) -> Continuation:
     """The next entries after `offset`, as many as one read of `limit` entries brings. Raises `BrokerAway`.
 
-    The proof is of what was read, which comes to the last entry, or if there is no `more` to where the channel was
-    before the call at least. No limit has evicted anything after that either; what was deleted there shows when it is
-    read. `thorough`: it shows now, unless others publish meanwhile.
+    The proof covers what was read: up to the last entry or, if there is no `more`, at least up to where the channel was
+    before the call. Beyond that, no limit has evicted anything either; entries that were deleted there are noticed when
+    that is read. `thorough`: they are noticed now, unless others publish meanwhile.
     """
     address, before = channel.address, 0
     for left in reversed(range(_PROOF_ROUNDS)):
@@ -65,7 +65,7 @@ async def read_after(
         anchored = bool(offset and page.entries and page.entries[0].sequence == offset)
         entries = [entry for entry in page.entries if entry.sequence > offset]
         for entry in entries:
-            if entry.removed_upto > offset:  # entries after the position were removed: the log goes on at the mark
+            if entry.removed_upto > offset:  # entries after the position were removed: the log continues at the mark
                 return Continuation(entries, whole=False, more=page.more, lost_upto=entry.sequence)
             anchored = anchored or entry.removed_upto > 0  # only entries before the position were removed
         upto = entries[-1].sequence if entries else offset
@@ -77,7 +77,7 @@ async def read_after(
         indexed = await broker.index.after(address, epoch, offset, read_upto, named_upto, first)
         missing = [] if indexed is None else sorted(indexed.named.difference(entry.sequence for entry in entries))
         if missing and missing[0] > upto and left and (state is None or state.first <= missing[0]):
-            await asyncio.sleep(_REPLICA_S)  # it was in the log before: the replica that answers may be behind
+            await asyncio.sleep(_REPLICA_S)  # the entry was in the log: the replica that answers may be behind
             continue
         if missing or state is None:
             return Continuation(entries, not missing, page.more, missing[-1] if missing else 0)
@@ -89,21 +89,21 @@ async def read_after(
             break
         counts = thorough or not page.more
         if counts and held < indexed.total and held < (before or indexed.total) and indexed.total > before and left:
-            before = indexed.total  # some were removed, or came since the page was read: the next page tells
+            before = indexed.total  # some were removed, or came since the page was read: the next page shows which
             continue
-        unread = state.first > offset + 1 and 0 <= state.max_bytes < _MUCH  # bytes may have evicted before it read
+        unread = state.first > offset + 1 and 0 <= state.max_bytes < _MUCH  # perhaps evicted before the index read it
         fewer = fewer and offset >= indexed.unbroken_since and not unread
         agrees = not counts or held == indexed.total or 0 < before <= held
         whole = agrees and (not first or first == indexed.first) and (indexed.whole or anchored or fewer)
         break
-    assert state is not None  # the last round has come to a proof, or to its lack
+    assert state is not None  # the last round has found a proof, or that there is none
     other_epoch = state.epoch != epoch
     lost_upto = entries[0].sequence - 1 if entries else state.last
     return Continuation(entries, whole and not other_epoch, page.more, lost_upto, other_epoch)
 
 
 async def _from_anchor(broker: Broker, address: ChannelAddress, anchor: int, limit: int) -> LogPage:
-    """What one read brings from `anchor` on; if that is only a large entry there, also what another one brings."""
+    """Reads from `anchor` on. If that brings only a large entry at `anchor`, reads the next ones as well."""
     page = await broker.read(address, anchor, limit)
     if not page.more or [entry.sequence for entry in page.entries] != [anchor]:
         return page
@@ -123,7 +123,7 @@ class Syncing(Protocol):
 async def reach(broker: Broker, syncing: Syncing, channel: Channel, offset: int) -> bool:
     """Brings the channel up to the end of its log if a client claims to be further. False if the offset is made up.
 
-    Another edge may have been ahead of this one. As it is only a client's claim, it moves nothing that others share.
+    Another edge may have been ahead of this one. A mere claim of a client changes nothing that others share.
     """
     log = channel.log
     assert log is not None
@@ -133,14 +133,14 @@ async def reach(broker: Broker, syncing: Syncing, channel: Channel, offset: int)
     state = await broker.state(channel.address)
     if state.epoch != epoch or offset > state.last:
         return False
-    await syncing.synced(channel)  # begun after the state was read, so it has read everything up to there
+    await syncing.synced(channel)  # the sync begins after the state was read, so it reads everything up to there
     return True
 
 
 async def recover_newest(broker: Broker, syncing: Syncing, channel: Channel, since: StreamPosition | None) -> Missed:
-    """The newest publication as of `channel.log.last` on return; [] when the client has it already.
+    """The newest publication as of `channel.log.last` on return; [] if the client has it already.
 
-    None when there is no publication, or the client's position is made up. Raises `BrokerAway`.
+    None if there is no publication, or the client's position is made up. Raises `BrokerAway`.
     """
     log = channel.log
     assert log is not None
@@ -171,8 +171,8 @@ async def _newest(broker: Broker, syncing: Syncing, channel: Channel, log: Chann
 
 
 async def _publication(broker: Broker, channel: Channel, newest: LogEntry) -> Publication | None:
-    """The publication that the newest entry is, or of which a mark says that it was the newest: when a user is erased,
-    what others published stays."""
+    """The publication of the newest entry. If the entry is a removal mark, the publication that was the newest before,
+    if the log still holds it: when a user is erased, the publications of others stay."""
     if newest.publication is not None or not newest.removed_upto:
         return newest.publication
     page = await broker.read(channel.address, newest.removed_upto, 1)

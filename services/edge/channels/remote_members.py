@@ -14,11 +14,11 @@ from msgspec import Raw
 from proto.messages import NO_DATA, ClientInfo
 
 MAX_MEMBERS: Final = 100_000
-"""On all other edges together, some 40 MB. Joins beyond this limit are ignored, and so are the matching leaves."""
+"""Members on all other edges together, about 40 MB. Joins beyond this limit are ignored, and so are their leaves."""
 
 
 class ExpectedSnapshot:
-    """A snapshot of one edge that was asked for, and the changes on that edge heard since. Made by `RemoteMembers`."""
+    """A snapshot that one edge was asked for, and the changes on that edge heard since. Made by `RemoteMembers`."""
 
     __slots__ = ("changes", "instance")
 
@@ -37,7 +37,7 @@ class RemoteMembers:
         self._members: dict[str, dict[str, ClientInfo]] = {}
         self._expected: dict[str, list[ExpectedSnapshot]] = {}
         self._count = 0
-        self.untracked = 0  # joins that were ignored, since MAX_MEMBERS were known
+        self.untracked = 0  # joins that were ignored, as MAX_MEMBERS were known
 
     def __len__(self) -> int:
         return self._count
@@ -49,7 +49,7 @@ class RemoteMembers:
         return self._add(instance, client, info)
 
     def left(self, instance: str, client: str) -> ClientInfo | None:
-        """A client left on that edge. Returns its info, None when it was not known."""
+        """A client left on that edge. Returns its info, None if it was not known."""
         self._note(instance, client, None)
         return self._remove(instance, client)
 
@@ -67,7 +67,7 @@ class RemoteMembers:
     # --- snapshots ---------------------------------------------------------------------------------------------------
 
     def expect_snapshot(self, instance: str) -> ExpectedSnapshot:
-        """To be called before the edge is asked for a snapshot. Ends with `apply` or `abandon`."""
+        """Call this before the edge is asked for a snapshot, and `apply` or `abandon` in the end."""
         expectation = ExpectedSnapshot(instance)
         self._expected.setdefault(instance, []).append(expectation)
         return expectation
@@ -79,7 +79,7 @@ class RemoteMembers:
     def apply(
         self, expectation: ExpectedSnapshot, members: dict[str, ClientInfo]
     ) -> tuple[list[ClientInfo], list[ClientInfo]]:
-        """Applies the snapshot. Returns the members that are new by it and those that have left: `(joined, left)`.
+        """Applies the snapshot. Returns the members that it adds and those that it removes: `(joined, left)`.
 
         A snapshot of an edge that was lost meanwhile changes nothing.
         """
@@ -132,7 +132,7 @@ class RemoteMembers:
 
 
 def _own(info: ClientInfo) -> ClientInfo:
-    """A copy of `info` that does not keep the whole message alive from which it was decoded."""
+    """A copy of `info` that does not keep the whole message that it was decoded from in memory."""
     return ClientInfo(info.user, info.client, _copy(info.conn_info), _copy(info.chan_info))
 
 

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 async def shared(task: asyncio.Task[str]) -> None:
-    """Waits for `task`, whose result is why it failed, "" when it did not. Raises `BrokerAway` when it failed."""
+    """Waits for `task`, whose result is its error, "" if it succeeded. Raises `BrokerAway` if it failed."""
     await asyncio.wait([task])
     failure = "this edge stops" if task.cancelled() else task.result()
     if failure:
@@ -33,7 +33,7 @@ class NextRuns(Generic[K, T]):
     def __init__(self, tasks: Tasks) -> None:
         self._tasks = tasks
         self._running: dict[K, asyncio.Task[T]] = {}
-        self._next: dict[K, asyncio.Task[T]] = {}  # those that have not begun
+        self._next: dict[K, asyncio.Task[T]] = {}  # runs that have not begun
 
     async def do(self, key: K, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The result of a run that began after the call. `work` is the same for all calls with this key."""

@@ -1,4 +1,4 @@
-"""A client as the channels that it subscribes to write to it."""
+"""A client as its channels see it, which write to it."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Owner(Protocol):
         """Transport and library, by which metrics tell clients apart."""
 
     def described(self) -> Attributes:
-        """The client, as a trace names it, and whether it is slow now."""
+        """The client as traces describe it, and whether it is slow now."""
 
 
 class Subscriber(Protocol):
-    """A client as a channel writes to it. A write never blocks, raises, or closes: it returns a close that is due."""
+    """A client to which a channel writes. A write never blocks, raises, or closes: it returns a close that is due."""
 
     format: Format
 
@@ -50,10 +50,10 @@ class Subscriber(Protocol):
         """Whether nothing is written any more."""
 
     def push(self, framed: bytes, subscription: Subscription, count: int) -> Untaken | None:
-        """Writes a frame of `count` pushes; None when it was written."""
+        """Writes a frame of `count` pushes; None if it was written."""
 
     def push_member_events(self, channel: str, framed: bytes, count: int) -> Untaken | None:
-        """Writes a frame of `count` joins and leaves. No log stores them, so they wait for a client that is slow."""
+        """Writes a frame of `count` joins and leaves. No log stores them, so they are held for a slow client."""
 
     def left_out(self, count: int) -> None:
-        """Counts pushes that its encoding cannot carry, and that it therefore does not get."""
+        """Counts pushes that the client does not get, as its encoding cannot carry them."""

@@ -2,11 +2,11 @@
 
 The publications of one turn of the event loop are encoded once and framed as one for each group. A write costs the
 kernel several times what the rest of a delivery costs, so under load the number of writes decides. The members of a
-group have the same format, and all or none of them get Fossil deltas, and only publications that match a tags filter.
+group have the same format; all or none of them get Fossil deltas, and all or none of them have a tags filter.
 
-A few subscribers get everything at the end of the turn. What many subscribers get takes as many turns as it needs: the
-loop serves everybody else in between, and what is published meanwhile queues up behind it. Each subscription knows how
-far it has come (`Subscription.seen`), so that one of them can be served ahead of the others.
+A few subscribers get everything at the end of the turn. Writing to many subscribers takes as many turns as it needs:
+the loop does other work in between, and new publications queue up meanwhile. Each subscription knows how far it has
+come (`Subscription.seen`), so that one of them can be served ahead of the others.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ from services.edge.channels.subscription import Subscription
 log = logging.getLogger(__name__)
 
 FEW: Final = 8
-"""So many subscribers get a batch without a look at the clock."""
+"""Up to this many subscribers get a batch without a look at the clock."""
 
 _WRITES_AT_ONCE: Final = 32
 _BYTES_AT_ONCE: Final = 256 * 1024
-"""Between two looks at the clock: below a millisecond."""
+"""Writes, and bytes, between two looks at the clock: below a millisecond."""
 
 
 class Subscribers:
     """The subscribers of `channel`, which is the name in pushes.
 
-    A subscriber gets what is published after it was added, and nothing once it is removed; its connection calls `flush`
-    before that. No write changes the groups: a connection that has to end is closed after the fan-out.
+    A subscriber gets publications from when it is added until it is removed; its connection calls `flush` before that.
+    No write changes the groups: a connection that has to end is closed after the fan-out.
     """
 
     __slots__ = (
@@ -74,11 +74,11 @@ class Subscribers:
         self._deliveries = deliveries
         self._groups: dict[Kind, dict[Subscriber, Subscription]] = {}
         self._last = 0  # the number of the last batch
-        self._open: PublicationBatch | MemberEventBatch | None = None  # takes what comes until it is written
+        self._open: PublicationBatch | MemberEventBatch | None = None  # takes new pushes until it is written
         self._due = False  # `_end_of_turn` is scheduled
         self._queue: BatchQueue | None = None
         self._whole_next = False  # the next publication is sent in full to those with deltas, too
-        self._members_ended = False  # nobody is left who gets joins and leaves
+        self._members_ended = False  # no subscriber is left that gets joins and leaves
 
     def __len__(self) -> int:
         return sum(map(len, self._groups.values()))
@@ -88,7 +88,7 @@ class Subscribers:
         return iter([item for group in self._groups.values() for item in group.items()])
 
     def add(self, subscriber: Subscriber, subscription: Subscription) -> None:
-        """Adds a subscriber, which gets what is published from now on."""
+        """Adds a subscriber, which gets publications from now on."""
         self._seal()
         skip_to(subscription, self._last)
         self._groups.setdefault(_kind(subscriber, subscription), {})[subscriber] = subscription
@@ -96,7 +96,7 @@ class Subscribers:
             self._members_ended = False
 
     def remove(self, subscriber: Subscriber) -> Subscription | None:
-        """Removes a subscriber and returns its subscription, None if it had none. Writes nothing."""
+        """Removes a subscriber and returns its subscription, None if it has none. Writes nothing."""
         for kind, group in self._groups.items():
             subscription = group.pop(subscriber, None)
             if subscription is not None:
@@ -113,7 +113,8 @@ class Subscribers:
     def members(self) -> dict[str, ClientInfo]:
         """The members of the channel on this edge, by client id.
 
-        One whose join is to be announced is none before that: if its connection ends first, no leave would follow.
+        A client whose join is to be announced does not count before that: if its connection ended first, no leave would
+        follow.
         """
         found: dict[str, ClientInfo] = {}
         for group in self._groups.values():
@@ -125,7 +126,7 @@ class Subscribers:
                     found[member.client] = member
         return found
 
-    # --- what they get -----------------------------------------------------------------------------------------------
+    # --- fan-out -----------------------------------------------------------------------------------------------------
 
     def fan_out(
         self,
@@ -137,7 +138,7 @@ class Subscribers:
     ) -> None:
         """Sends a publication to all subscribers, at the end of this turn of the loop or later.
 
-        `previous` is the channel's publication before it, if that is known. `delivered_offset` is the offset of the
+        `previous` is the channel's previous publication, if that is known. `delivered_offset` is the offset of the
         log before this publication. `published_at`: see `LiveMessage`. `delivery` traces it.
         """
         if self._whole_next:
@@ -156,7 +157,7 @@ class Subscribers:
     def fan_out_member_event(self, event: Push) -> None:
         """Sends a join or a leave to the subscribers that get them.
 
-        Where too much waits, they subscribe again: one who missed any would show wrong members for good.
+        If too much waits, they are sent to subscribe again: a client that missed one would show wrong members for good.
         """
         if self._queue is not None and self._queue.overflows:
             if not self._members_ended:
@@ -175,7 +176,7 @@ class Subscribers:
         self._whole_next = True
 
     def end(self, why: UnsubscribeCode, chosen: Callable[[Subscription], bool]) -> None:
-        """Ends the chosen subscriptions: they get nothing from now on, and each client hears of it in its turn."""
+        """Ends the chosen subscriptions: they get nothing from now on, and each client is notified in its turn."""
         for subscriber, subscription in self:
             if chosen(subscription) and not is_ended(subscription):
                 skip_to(subscription, NEVER)
@@ -186,16 +187,16 @@ class Subscribers:
             subscriber.owner.end_subscription(self.channel, why)
 
     def silence(self) -> None:
-        """Nobody gets anything from now on."""
+        """No subscriber gets anything from now on."""
         for _, subscription in self:
             skip_to(subscription, NEVER)
 
-    # --- how far they have come --------------------------------------------------------------------------------------
+    # --- how far subscribers have come -------------------------------------------------------------------------------
 
     def flush(self, subscriber: Subscriber) -> None:
         """Writes to this subscriber now what waits for it: at most one large batch, or a few small ones.
 
-        What waits beyond that comes in its turn; a client that leaves before recovers it, if there is a history.
+        The rest comes in its turn; a client that leaves before then recovers it, if there is a history.
         """
         subscription = self.get(subscriber)
         if subscription is None:
@@ -208,20 +209,20 @@ class Subscribers:
             batch.send(_kind(subscriber, subscription), ((subscriber, subscription),), keep=False)
 
     def resume(self, subscriber: Subscriber, subscription: Subscription) -> None:
-        """The client has caught up with the log: of what waits it gets joins and leaves, which are in no log."""
+        """The client has caught up with the log: of what waits, it gets only joins and leaves, which no log has."""
         for batch in self._unwritten(subscription):
             if isinstance(batch, MemberEventBatch):
                 refused = len(batch.refused)
                 batch.send(_kind(subscriber, subscription), ((subscriber, subscription),))
                 del batch.refused[refused:]  # it is released now, and gets all that is held for it
             else:
-                subscription.delivered(False)  # maybe not the base of the next publication
+                subscription.delivered(False)  # it may not hold the base of the next publication
         skip_to(subscription, self._last)
 
     def delivered_offset(self, subscription: Subscription) -> int | None:
         """The offset up to which the client was sent everything; None if nothing waits for it.
 
-        Holds inside of a write to that client, too.
+        This is true even during a write to that client.
         """
         waiting = () if self._queue is None else self._queue.batches
         for batch in (*waiting, self._open):  # the open one stays open
@@ -230,7 +231,7 @@ class Subscribers:
         return None
 
     def _unwritten(self, subscription: Subscription) -> list[Batch]:
-        """What waits for a client."""
+        """The batches that wait for a client."""
         self._seal()
         batches = () if self._queue is None else self._queue.batches
         return [batch for batch in batches if batch.number > subscription.seen]
@@ -241,7 +242,7 @@ class Subscribers:
         return self._queue is not None and self._queue.congested
 
     def when_room(self, work: Callable[[], object]) -> None:
-        """Calls `work` once there is room for more: at once, if nothing waits."""
+        """Calls `work` once there is room for more: immediately, if nothing waits."""
         if self._queue is None:
             work()
         else:
@@ -258,7 +259,7 @@ class Subscribers:
             self._pace.at_end_of_turn(self._end_of_turn)
 
     def _seal(self) -> None:
-        """Nothing is added to the open batch any more."""
+        """Moves the open batch to the queue: nothing is added to it any more."""
         batch, self._open = self._open, None
         if batch is not None:
             if self._queue is None:
@@ -298,7 +299,7 @@ class Subscribers:
             self._finish(queue.finish())
 
     def _written(self, writing: Iterator[None], few: bool = False) -> bool:
-        """Goes on with a batch while there is time; whether everybody has it."""
+        """Continues with a batch while there is time. Returns whether all subscribers have it."""
         while few or self._pace.has_time():
             try:
                 next(writing)
@@ -307,7 +308,7 @@ class Subscribers:
         return False
 
     def _writing(self, batch: Batch) -> Iterator[None]:
-        """Writes a batch, some subscribers with each step. They may come and leave between two steps."""
+        """Writes a batch to some subscribers in each step. Subscribers may come and leave between two steps."""
         for kind in tuple(self._groups):
             recipients = tuple(self._groups.get(kind, {}).items())
             at_once = max(1, min(_WRITES_AT_ONCE, _BYTES_AT_ONCE // batch.cost(kind)))
@@ -316,10 +317,10 @@ class Subscribers:
                 try:
                     batch.send(kind, some)
                     if batch.deliveries is not None:
-                        batch.note([one for one in some if not is_ended(one[1])])  # who has left has no owner
+                        batch.note([one for one in some if not is_ended(one[1])])  # one that has left has no owner
                 except Exception:
                     log.exception("failed to write to subscribers", extra=about(channel=self.channel))
-                    for subscriber, subscription in some:  # they come back, and recover what they lack
+                    for subscriber, subscription in some:  # they are closed, come back, and recover what they lack
                         if is_ended(subscription):  # it has left since this batch began
                             continue
                         skip_to(subscription, NEVER)
@@ -327,7 +328,7 @@ class Subscribers:
                 yield
 
     def _finish(self, batch: Batch) -> None:
-        """The batch is written: those whose transport refused it have to close."""
+        """The batch is written: closes the connections whose transport refused it."""
         if type(batch) is PublicationBatch:
             self._deliveries.written(batch.published_at)
         if batch.deliveries is not None:

@@ -19,9 +19,9 @@ FOSSIL: Final = "fossil"
 class Subscription:
     """What one client was granted in one channel, and how its publications are encoded.
 
-    `positioned`: the client relies on its offset, so that it must learn of any loss. `member`: the client as others see
-    it, None when the channel has neither presence nor joins and leaves. `chan_info`: the info that its publications
-    here carry. `announced`: the member as other edges know it, None before its join. `has_base`: the client holds the
+    `positioned`: the client relies on its offset, so it must learn of any loss. `member`: the client as others see it,
+    None if the channel has neither presence nor joins and leaves. `chan_info`: the info that the client's publications
+    carry. `announced`: the member as other edges know it, None before its join. `has_base`: the client holds the
     channel's previous publication, so that the next one may be sent as a difference. `seen` is the number of the last
     batch of the channel that is done for this client: sent, or skipped. `ask_refresh_at` is when, in the edge's own
     time, the sub_refresh hook is asked again.
@@ -85,7 +85,7 @@ class Subscription:
         self.seen = 0
 
     def extend(self, expires_at: int, chan_info: Raw) -> None:
-        """It expires at this time from now on (Unix seconds, 0: never). `chan_info` stays as it is if that is empty."""
+        """Sets when it expires (Unix seconds, 0: never). An empty `chan_info` leaves the present one."""
         self.expires_at, self.ask_refresh_at = expires_at, 0.0
         if bytes(chan_info):
             self.chan_info = chan_info
@@ -93,11 +93,11 @@ class Subscription:
                 self.member = replace(self.member, chan_info=chan_info)
 
     def asked_to_refresh(self, again_at: float) -> None:
-        """The sub_refresh hook is being asked; if it does not extend the subscription, it is asked again then."""
+        """The sub_refresh hook is being asked. Unless it extends the subscription, it is asked again at `again_at`."""
         self.ask_refresh_at = again_at
 
     def show(self, conn_info: Raw) -> None:
-        """Others see this info of the client from now on."""
+        """From now on, others see this info of the client."""
         member = self.member
         if member is None or member.conn_info is conn_info or bytes(member.conn_info) == bytes(conn_info):
             return
@@ -109,7 +109,7 @@ class Subscription:
         return self.announced is not None and self.announced is not self.member
 
     def delivered(self, has_base: bool) -> None:
-        """Whether the client holds the channel's newest publication now."""
+        """Sets whether the client holds the channel's newest publication."""
         self.has_base = has_base
 
     def wants(self, publication: Publication) -> bool:
@@ -121,9 +121,9 @@ class Subscription:
 class AttachRequest(Struct, frozen=True):
     """A checked subscribe: attach the client to `channel` on these terms.
 
-    `recover` is the position after which it wants what it missed; `reject_unrecovered` asks for error 112 when that
-    cannot be had. With `cache_recover` it gets the newest publication of a channel that is a cache, whatever it has.
-    `data` goes to the client with its reply. `command_id` is 0 for a server-side subscription.
+    `recover` is the position from which the client recovers; `reject_unrecovered` asks for error 112 if that fails.
+    With `cache_recover` it gets the newest publication of a cache channel, whatever it has already. `data` goes to the
+    client with its reply. `command_id` is 0 for a server-side subscription.
     """
 
     command_id: int

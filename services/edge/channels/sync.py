@@ -39,9 +39,9 @@ SYNCS_AT_ONCE: Final = 64
 
 _SYNC_RETRY_S: Final = 0.2
 _AUDIT_RETRY_S: Final = 5.0
-"""Most that an incomplete audit waits. Broker events tell of streams that answer again: nobody waits so long."""
+"""The longest wait before an incomplete audit is repeated, unless a broker event says that a stream answers again."""
 _STUCK_ROUNDS: Final = 3
-"""Syncs that find a gap but nothing in the log to fill it. After so many it is clear that it was removed there."""
+"""After this many rounds that find a gap but nothing in the log to fill it, a sync takes it that this was removed."""
 
 
 class ChannelSync:
@@ -62,9 +62,9 @@ class ChannelSync:
         self._tracer = tracer
         self._tasks = Tasks()
         self._doubts = 0  # how often live messages may have been missed
-        self._lost = False  # since they may have been, until an audit has found out of every channel
-        self._unknown: frozenset[ChannelAddress] | None = None  # those of which it has not; None: all
-        self._held: list[Channel] = []  # those with live messages that wait for it
+        self._lost = False  # from when they may have been, until an audit has covered every channel
+        self._unknown: frozenset[ChannelAddress] | None = None  # channels that it has not covered yet; None: all
+        self._held: list[Channel] = []  # channels with live messages that wait for the audit
         self._auditing = asyncio.Lock()
         self._syncs = asyncio.Semaphore(SYNCS_AT_ONCE)
         self._drops = Throttle()
@@ -74,7 +74,7 @@ class ChannelSync:
     async def opened(self, channel: Channel) -> None:
         """Waits until the channel is ready: it gets live messages, and its position is known.
 
-        Raises `BrokerAway` when that fails; the next call tries again.
+        Raises `BrokerAway` if that fails; the next call tries again.
         """
         if not channel.ready:
             if channel.open_task is None:
@@ -82,7 +82,7 @@ class ChannelSync:
             await shared(channel.open_task)
 
     async def _open(self, channel: Channel) -> str:
-        """Returns why it failed, "" when it did not."""
+        """Returns the error, "" if it succeeded."""
         try:
             if not self._broker.available:
                 raise BrokerAway("the broker is away")
@@ -98,12 +98,12 @@ class ChannelSync:
             why = str(error)
         finally:
             channel.open_task = None
-            if not channel.ready and not channel.closed:  # the address of a closed one may be a newer channel's already
+            if not channel.ready and not channel.closed:  # after a close, a newer channel may have this address already
                 self._broker.close(channel.address)
         return f"the channel could not be opened: {why}"
 
     async def _locate(self, channel: Channel, channel_log: ChannelLog) -> None:
-        """Finds where the log stands. Live messages are on already: those that come meanwhile are buffered."""
+        """Finds the position of the log. Live messages are on already: those that come meanwhile are buffered."""
         newest = await self._broker.newest(channel.address)
         if newest is not None:
             channel_log.start(self._broker.epoch(channel.address), newest.sequence)
@@ -124,16 +124,16 @@ class ChannelSync:
         if found is None or found.log is None:
             return
         if not message.sequence:
-            if message.publication is not None:  # it skips the history, and has no place in it
+            if message.publication is not None:  # it was published past the log
                 self.ephemeral(channel, message.publication, message.published_at, message.trace)
                 found.subscribers.forget_bases()
             return
         if found.subscribers.congested and not found.log.syncing:
-            # Publications come faster than they are written to the subscribers here. The log keeps them: it is read on
-            # once there is room again.
+            # Publications come faster than they are written to the subscribers here. The log keeps them: reading
+            # continues once there is room again.
             self._begin_sync(found, found.log)
         if self._lost and not found.log.syncing and self._in_doubt(found):
-            # The link is connected again, and the audit has not come to this channel. Missed publications may have
+            # The link is connected again, and the audit has not covered this channel yet. Missed publications may have
             # expired, which this message would not reveal.
             found.log.begin_sync()
             self._held.append(found)
@@ -171,7 +171,7 @@ class ChannelSync:
     ) -> None:
         """Moves the log on by an entry that came live at `at`, or was read, and hands it to the fan-out."""
         publication, previous = entry.publication, channel_log.newest
-        # The log moves on before the fan-out: a client that stalls in it is behind by what comes after this one.
+        # The log moves on before the fan-out: a client that stalls during it is behind by what comes after this entry.
         if channel_log.admit(entry.sequence, publication, at) and publication is not None:
             published_at, trace = entry.published_at, entry.trace
             delivery = None if trace is None else self._traced(channel, publication, published_at, trace)
@@ -189,10 +189,10 @@ class ChannelSync:
     # --- sync --------------------------------------------------------------------------------------------------------
 
     async def synced(self, channel: Channel) -> None:
-        """Waits until the channel has come to the end of its log, as it is after the call."""
+        """Waits until the channel has reached the end of its log, as the log is after the call."""
         assert channel.log is not None
         if channel.sync_task is not None and _syncs(channel):
-            await asyncio.wait([channel.sync_task])  # it may have read past the end before
+            await asyncio.wait([channel.sync_task])  # it may have read the log's end before the call
         if not channel.closed:
             await asyncio.wait([self._begin_sync(channel, channel.log)])
 
@@ -203,7 +203,7 @@ class ChannelSync:
         return channel.sync_task
 
     async def _sync(self, channel: Channel, channel_log: ChannelLog) -> None:
-        """Reads the log until nothing is missing; while the broker is unavailable it waits for it."""
+        """Reads the log until nothing is missing; waits while the broker is unavailable."""
         stuck = 0
         self._tally.syncs[channel.rules.namespace] += 1
         while True:
@@ -227,7 +227,7 @@ class ChannelSync:
             for entry in read.entries:
                 self._deliver(channel, channel_log, entry)
             if read.more or not read.whole:
-                continue  # behind the hole too, until nothing is missing up to the log's end
+                continue  # after the hole, too, until nothing is missing up to the log's end
             stuck = 0 if read.entries else stuck + 1
             self._drain(channel, channel_log, regardless=stuck >= _STUCK_ROUNDS)
             if not channel_log.gap:
@@ -253,7 +253,7 @@ class ChannelSync:
         self._doubt()
 
     def broker_connected(self) -> None:
-        """Broker event: live messages may have been missed, so an audit follows at once. Until then they wait.
+        """Broker event: live messages may have been missed, so an audit follows at once. New ones wait until then.
 
         The audit also names the channels of which publications may have come and expired while this edge did not hear
         them: their sync asks for proof that nothing was missed.
@@ -271,20 +271,20 @@ class ChannelSync:
         self._lost, self._unknown = True, None
 
     def _in_doubt(self, channel: Channel) -> bool:
-        """Whether live messages of the channel may have been missed, of which no audit has found out yet."""
+        """Whether live messages of the channel may have been missed, and no audit has covered it yet."""
         return self._lost and (self._unknown is None or channel.address in self._unknown)
 
     async def _catch_up(self, doubts: int) -> None:
-        """Audits until every channel is known, unless there is a later doubt, after which this is done again."""
+        """Audits until every channel is covered. A later doubt ends this: it is called again then."""
         wait_s = _SYNC_RETRY_S
         while self._broker.available and self._doubts == doubts:  # otherwise the next `broker_connected` goes on
             try:
                 async with self._auditing:
-                    if self._doubts != doubts:  # several streams came back at once: one audit is for all
+                    if self._doubts != doubts:  # several streams came back at once: one audit covers all
                         return
                     audit = await self._audit_now()
             except (BrokerAway, BrokerRefused) as error:
-                log.info("channel audit incomplete, it is repeated: %s", error)
+                log.info("channel audit incomplete, will retry: %s", error)
             else:
                 if self._doubts != doubts:
                     return
@@ -292,14 +292,14 @@ class ChannelSync:
                 self._release_held()
                 if not audit.unknown:
                     return
-                log.debug("channel audit incomplete, it is repeated: %s", _of_unknown(audit))
+                log.debug("channel audit incomplete, will retry: %s", _of_unknown(audit))
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, _AUDIT_RETRY_S)
 
     def _release_held(self) -> None:
         held, self._held = self._held, []
         for channel in held:
-            if channel.closed or channel.log is None or _syncs(channel):  # a sync takes what waits
+            if channel.closed or channel.log is None or _syncs(channel):  # a sync takes the waiting messages
                 continue
             if self._in_doubt(channel):
                 self._held.append(channel)
@@ -313,8 +313,8 @@ class ChannelSync:
     async def audit(self) -> None:
         """Finds open channels whose log has moved on unnoticed, and syncs them.
 
-        That is how the loss of a channel's last live message is found, which no later message reveals. Raises
-        `BrokerAway`, `BrokerRefused` if it could not find out of every channel; those that it knows of are synced.
+        This finds the loss of a channel's last live message, which no later message reveals. Raises `BrokerAway`,
+        `BrokerRefused` if it could not cover every channel; channels that it has found are synced nevertheless.
         """
         audit = await self._audit()
         if audit.unknown:
@@ -328,7 +328,7 @@ class ChannelSync:
         positions: dict[ChannelAddress, int] = {}
         async for channel in yielding_every(self._channels):
             if channel.closed or channel.log is None or not channel.ready or _syncs(channel):
-                continue  # a sync finds out by itself
+                continue  # a sync finds what is missing by itself
             if channel.log.epoch != self._broker.epoch(channel.address):
                 self._invalidate(channel)
             else:
@@ -346,11 +346,11 @@ class ChannelSync:
         return audit
 
     async def retire(self, rules_of: Callable[[str], ChannelRules | None]) -> int:
-        """The namespaces have other rules: closes open channels which these do not fit. Returns how many subscriptions
-        end by that.
+        """The rules of namespaces have changed: closes open channels that the new rules do not fit. Returns how many
+        subscriptions this ends.
 
-        `rules_of` are those of a namespace, None if it is gone: then the subscriptions end for good. Where history was
-        switched on or off, clients are sent to subscribe again. Other subscriptions stay as they are.
+        `rules_of` returns the rules of a namespace, None if it is gone: then the subscriptions end for good. If history
+        was switched on or off, clients are sent to subscribe again. Other subscriptions stay as they are.
         """
         ended = 0
         async for channel in yielding_every(self._channels):
@@ -384,7 +384,7 @@ class ChannelSync:
 
 
 def _of_unknown(audit: Audit) -> str:
-    return f"{len(audit.unknown)} channels are in streams that do not tell: {audit.why}"
+    return f"{len(audit.unknown)} channels are in streams that could not be read: {audit.why}"
 
 
 def _syncs(channel: Channel) -> bool:

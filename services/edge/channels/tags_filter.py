@@ -17,7 +17,7 @@ from typing import Final
 from proto.messages import FilterNode
 
 TagsFilter = Callable[[Mapping[str, str]], bool]
-"""Whether a publication with these tags is wanted; an empty mapping for one without tags. Raises nothing."""
+"""Whether a publication with these tags is wanted. Without tags, it gets an empty mapping. Never raises."""
 
 MAX_DEPTH: Final = 16
 """Levels of a tree. Each level is a nested call, for every publication."""
@@ -37,7 +37,7 @@ MAX_SOUGHT_CHARS: Final = 512
 MAX_NUMBER_CHARS: Final = 200
 """Longer text does not count as a number, since parsing one takes more than linear time."""
 
-_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")  # no exponent, which makes 1e999999999 of eleven characters; no NaN
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")  # no NaN, and no exponent: 1e999999999 has only eleven characters
 
 _ORDERS: Final[dict[str, Callable[[Decimal, Decimal], bool]]] = {
     "gt": operator.gt,
@@ -60,7 +60,7 @@ class BadFilter(ValueError):
 
 
 class _Room:
-    """What the bounds leave for the rest of a tree."""
+    """How much the bounds leave for the rest of a tree."""
 
     def __init__(self) -> None:
         self.nodes = MAX_NODES
@@ -124,7 +124,7 @@ def _leaf(node: FilterNode) -> TagsFilter:
     if cmp not in _ORDERS and cmp not in _TEXTS:
         raise BadFilter("an unknown cmp" if cmp else "a comparison needs a cmp")
     if not val or node.vals:
-        raise BadFilter(f"{cmp} takes a val, not an empty one, and no vals")
+        raise BadFilter(f"{cmp} takes a val that is not empty, and no vals")
     if cmp in _ORDERS:
         return _order(key, _ORDERS[cmp], _number(val))
     return _TEXTS[cmp](key, val)

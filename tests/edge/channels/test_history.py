@@ -49,7 +49,7 @@ async def test_later_it_is_looked_up_among_what_was_stored_since(edge, monkeypat
 @pytest.mark.parametrize(
     ("channel", "age_s", "answer", "why"),
     [
-        ("live:x", 400.0, None, "not to be stored"),
+        ("live:x", 400.0, None, "are not stored"),
         ("hist:x", 58.0, WHOLE, "does not reach back"),
         ("chat:x", 400.0, WHOLE._replace(held=10), "does not reach back"),
         ("chat:x", 400.0, WHOLE._replace(removed=True), "does not reach back"),
@@ -65,5 +65,5 @@ async def test_what_nobody_knows_is_rejected(channel, age_s, answer, why, edge, 
 
 async def test_what_skips_the_history_is_not_looked_up_in_it(edge, monkeypatch):
     finds(edge, monkeypatch, None)
-    with pytest.raises(Rejected, match="not to be stored"):
+    with pytest.raises(Rejected, match="are not stored"):
         await edge.node.history.find_key("chat:x", rules_of("chat:x"), "key", 400.0, skips_history=True)
