@@ -1,1 +1,1 @@
-"""The other edges of the cluster: which are alive, questions to them, joins and leaves on them."""
+"""The other edges of the cluster: which are alive, requests to them, joins and leaves on them."""

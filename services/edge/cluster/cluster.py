@@ -1,9 +1,9 @@
 """The edges that are alive, according to their heartbeats. Reads no clock: the time is passed in as a function.
 
 An edge whose heartbeat is late is *suspect*: `FailureDetector` probes it, and reports what it found. An edge is *lost*
-when its heartbeat said that it leaves, when it was declared lost, or when `sweep` finds that nothing was heard of it
-for `GONE_AFTER_S`. Only these calls lose an edge: between two sweeps a late one still counts as alive, so that the
-failure detector can first rule out that it is this edge that is late.
+when its heartbeat said that it leaves, when it was declared lost, or when `sweep` finds that it has been silent for
+`GONE_AFTER_S`. Only these calls make an edge lost: between two sweeps a late edge still counts as alive, so that the
+failure detector can first rule out that this edge itself is the late one.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ MAX_EDGES: Final = 4096
 SUSPECT_AFTER_S: Final = 1.5
 """One and a half heartbeats: a suspicion costs a probe, and a killed edge is found in less than two seconds."""
 GONE_AFTER_S: Final = LOST_AFTER_S - 0.6
-"""The bound on ghosts counts from an edge's end, so it leaves time for the watch, which looks four times a second."""
+"""The bound on ghosts counts from an edge's end, so this leaves time for the watch, which looks four times a second."""
 
 
 class ClusterEvents(Protocol):
-    """Takes what happens to the other edges. Called in the step in which it happens; must not block."""
+    """Receives events about the other edges. Called in the same step as the event; must not block."""
 
     def edge_found(self, instance: str) -> None:
         """An edge is alive that was not known, or that was lost."""
@@ -40,7 +40,7 @@ class ClusterEvents(Protocol):
 
 
 class _Edge:
-    """One edge, as far as it is known."""
+    """What is known of one edge."""
 
     __slots__ = ("beat", "heard", "suspected")
 
@@ -64,13 +64,13 @@ class Cluster:
         self._listeners: list[ClusterEvents] = []
 
     def listen(self, events: ClusterEvents) -> None:
-        """From now on `events` gets events too, after those that were added before."""
+        """From now on `events` gets events as well, after the listeners that were added before."""
         self._listeners.append(events)
 
-    # --- what is heard -----------------------------------------------------------------------------------------------
+    # --- signs of life -----------------------------------------------------------------------------------------------
 
     def heard(self, data: bytes) -> None:
-        """A heartbeat as it came from NATS. Ignores a message that is not one."""
+        """Takes a heartbeat as it came from NATS. Ignores a message that is not a heartbeat."""
         try:
             beat = decode_heartbeat(data)
         except msgspec.DecodeError as error:
@@ -94,13 +94,13 @@ class Cluster:
                     events.edge_found(beat.instance)
 
     def alive(self, instance: str) -> None:
-        """It gave a sign of life, which is as good as a heartbeat. Ignores an edge that is not known."""
+        """The edge gave a sign of life, which is as good as a heartbeat. Ignores an edge that is not known."""
         if (edge := self._edges.get(instance)) is not None:
             edge.heard = self._now()
             edge.suspected = False
 
     def returned(self, instance: str) -> None:
-        """It is connected again. Ignores an edge that is not known: its heartbeat follows."""
+        """The edge is connected again. Ignores an edge that is not known: its heartbeat follows."""
         if instance != self.own and instance in self._edges:
             for events in self._listeners:
                 events.edge_returned(instance)
@@ -111,11 +111,11 @@ class Cluster:
             edge.suspected = True
 
     def renew(self) -> None:
-        """Counts every edge as heard now: for a while none could be heard, whether alive or not."""
+        """Counts every edge as heard just now: for a while no edge could be heard, whether it was alive or not."""
         for instance in self._edges:
             self.alive(instance)
 
-    # --- who is there ------------------------------------------------------------------------------------------------
+    # --- living edges ------------------------------------------------------------------------------------------------
 
     def edges(self) -> list[Heartbeat]:
         """The last heartbeat of each edge that is alive, by name."""
@@ -130,7 +130,7 @@ class Cluster:
         return instance in self._edges
 
     def suspects(self) -> list[str]:
-        """Those of `instances` whose heartbeat is late, or that were suspected."""
+        """The other edges whose heartbeat is late, or that were suspected."""
         late = self._now() - SUSPECT_AFTER_S
         return [
             instance
@@ -139,11 +139,11 @@ class Cluster:
         ]
 
     def room_elsewhere(self) -> bool:
-        """Whether another edge, which is not suspect, has room for clients by its last heartbeat."""
+        """Whether another edge that is not suspect has room for clients, according to its last heartbeat."""
         others = self._edges.keys() - {self.own, *self.suspects()}
         return any(self._edges[instance].beat.has_room for instance in others)
 
-    # --- who is gone -------------------------------------------------------------------------------------------------
+    # --- lost edges --------------------------------------------------------------------------------------------------
 
     def declare_lost(self, instance: str) -> None:
         """The edge is gone, whatever its heartbeats said. The next heartbeat makes it known again."""
@@ -162,7 +162,7 @@ class Cluster:
                 events.edge_lost(instance)
 
     def sweep(self) -> None:
-        """Declares the edges lost of which nothing was heard for `GONE_AFTER_S`."""
+        """Declares the edges lost that have been silent for `GONE_AFTER_S`."""
         long_ago = self._now() - GONE_AFTER_S
         for instance in [i for i, edge in self._edges.items() if edge.heard < long_ago]:
             self.declare_lost(instance)

@@ -1,14 +1,14 @@
-"""Finds the other edges on one NATS, and finds out which are gone: heartbeats, roll calls, probes.
+"""Finds the other edges on one NATS, and detects which are gone: heartbeats, roll calls, probes.
 
 The NATS connection of a killed process is gone with it, so NATS itself answers a probe with "no responders". A process
-that hangs keeps its connection and stays silent; it is lost when nothing was heard of it for `GONE_AFTER_S`.
+that hangs keeps its connection and stays silent; it is lost once it has been silent for `GONE_AFTER_S`.
 
 An edge that starts later becomes known by its first heartbeat, which it sends before it lets clients in. Edges that run
-already become known by their answers to the roll call. One hole is left: an edge so busy that it does not answer the
-roll call within `_ASSEMBLE_S` is not known, and not asked, before its next heartbeat: for a second at most.
+already become known by their answers to the roll call. One gap is left: an edge that is too busy to answer the roll
+call within `_ASSEMBLE_S` is not known, and not asked, until its next heartbeat: for a second at most.
 
-A roll call names the edge that calls. One that is known already has lost its connection and has it again: what it sent
-meanwhile nobody heard.
+A roll call names the edge that calls. If that edge is known already, it had lost its connection and has it again:
+nobody heard what it sent meanwhile.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _WATCH_INTERVAL_S: Final = 0.25
 _PROBE: Final = encode_request(Probe())
 _PROBE_TIMEOUT_S: Final = 0.3
 _FLUSH_TIMEOUT_S: Final = 2.0
-"""A NATS that hangs for longer is noticed before any edge's silence can reach `GONE_AFTER_S`."""
+"""If NATS hangs for longer, this is noticed before the silence of any edge reaches `GONE_AFTER_S`."""
 _RETURN_S: Final = SUSPECT_AFTER_S
 _RETURN_RETRY_S: Final = 0.1
 _ASSEMBLE_S: Final = 0.15
 _QUIET_S: Final = 0.05
 _STEP_S: Final = 0.01
 _ROLL_CALL_PAUSE_S: Final = 0.01
-"""Roll calls within this time are answered by one heartbeat: a cluster that starts sends one for each edge."""
+"""One heartbeat answers all roll calls within this time: when a cluster starts, each edge sends one."""
 
 
 class FailureDetector:
@@ -55,7 +55,7 @@ class FailureDetector:
     # --- finding edges -----------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Returns when the other edges are known here, and this one to them: it must answer requests already."""
+        """Returns when this edge and the others know each other. This edge must be able to answer requests already."""
         self._subscriptions = [
             self._link.subscribe(subjects.telemetry_of("edge"), self._hear_heartbeat),
             self._link.subscribe(subjects.ROLL_CALL, self._hear_roll_call),
@@ -64,7 +64,7 @@ class FailureDetector:
         await self._assembled.wait()
 
     def stop(self) -> None:
-        """Hears nothing more, and cancels a roll call that is in progress."""
+        """Stops listening, and cancels a roll call that is in progress."""
         for number in self._subscriptions:
             self._link.unsubscribe(number)
         self._subscriptions = []
@@ -87,13 +87,13 @@ class FailureDetector:
             self._assembling.cancel()
 
     async def assembled(self) -> None:
-        """Returns when the other edges are known: at once, except for a moment after a (re)connection."""
+        """Returns when the other edges are known: immediately, except for a moment after a (re)connection."""
         await self._assembled.wait()
 
     def others_return(self) -> bool:
         """Whether this edge reconnected a moment ago, so that others may still be reconnecting.
 
-        Until then "no responders" proves nothing. The watch need not ask this: it suspects no edge for as long.
+        Until they are back, "no responders" proves nothing. The watch need not ask this: it suspects no edge so early.
         """
         return self._returned_at is not None and asyncio.get_running_loop().time() < self._returned_at + _RETURN_S
 
@@ -102,7 +102,7 @@ class FailureDetector:
         self._assembling = asyncio.get_running_loop().create_task(self._assemble())
 
     async def _assemble(self) -> None:
-        """Sends a roll call, which this edge answers too, and waits until no further edge is heard."""
+        """Sends a roll call, which this edge answers, too, and waits until no further edge is heard."""
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -129,7 +129,7 @@ class FailureDetector:
         self._beat()
 
     def edge_found(self, instance: str) -> None:
-        """A roll call waits a little longer, for further edges (`ClusterEvents`)."""
+        """A roll call in progress waits a little longer, for further edges (`ClusterEvents`)."""
         self._found_at = asyncio.get_running_loop().time()
 
     def edge_returned(self, instance: str) -> None:
@@ -143,7 +143,8 @@ class FailureDetector:
     async def watch(self) -> None:
         """Detects which edges are gone, until cancelled.
 
-        A killed one is lost when NATS answers "no responders" twice in a row: once could be between two connections.
+        A killed edge is lost when NATS answers "no responders" twice in a row: a single time could be between two
+        connections of the edge.
         """
         while True:
             await asyncio.sleep(_WATCH_INTERVAL_S)
@@ -156,8 +157,8 @@ class FailureDetector:
         if not suspects:
             return
         try:
-            # This edge itself may be late. The answer to a flush comes behind all that NATS holds for it, which is then
-            # read.
+            # This edge itself may be late. The answer to a flush comes after all messages that NATS holds for it, so
+            # that these are read.
             await self._link.flush(_FLUSH_TIMEOUT_S)
         except NatsAway:
             self.cluster.renew()

@@ -1,4 +1,4 @@
-"""Joins and leaves of channels, published to every edge that has opened them here.
+"""Joins and leaves in channels, published to every edge that has opened the channel with `JoinLeave.open`.
 
 Delivered at most once, and in the order in which one edge publishes them. Implementations: `join_leave_nats`,
 `join_leave_memory`, both held to `tests/contract/join_leave.py`.
@@ -12,7 +12,7 @@ from proto.members import MemberEvent
 
 
 class JoinLeaveEvents(Protocol):
-    """Takes joins and leaves. Called in the event loop; must not block."""
+    """Receives joins and leaves. Called in the event loop; must not block."""
 
     def member_event(self, channel: str, event: MemberEvent) -> None:
         """A client joined, changed or left, on this edge or another."""
@@ -25,7 +25,7 @@ class JoinLeave(Protocol):
         """From now on `events` gets the joins and leaves of open channels."""
 
     def open(self, channel: str) -> None:
-        """Subscribes to a channel. An edge that answers a later request has its later events heard here."""
+        """Subscribes to a channel. If an edge answers a request that is sent afterwards, its later events arrive."""
 
     def close(self, channel: str) -> None:
         """Unsubscribes from a channel."""
@@ -33,5 +33,5 @@ class JoinLeave(Protocol):
     def publish(self, channel: str, event: MemberEvent) -> None:
         """Sends the event to all edges. This edge gets it soon, too, but never within the call.
 
-        While the broker is unavailable only this edge gets it: members are compared afterwards. Never raises.
+        While the broker is unavailable, only this edge gets it: members are compared afterwards. Never raises.
         """

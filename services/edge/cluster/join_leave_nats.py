@@ -1,4 +1,4 @@
-"""Joins and leaves over core NATS, on `mem.<channel>`. An edge delivers its own itself, also without NATS."""
+"""Joins and leaves over core NATS, on `mem.<channel>`. An edge delivers its own by itself, even without NATS."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class NatsJoinLeave:
-    """See `join_leave.JoinLeave`. `instance` is this edge's."""
+    """See `join_leave.JoinLeave`. `instance` is the instance of this edge."""
 
     def __init__(self, link: NatsLink, instance: str) -> None:
         self._link = link

@@ -1,8 +1,8 @@
 """Requests to the other edges. Implementations: `peers_nats`, `peers_memory`, both held to `tests/contract/peers.py`.
 
 Only an edge itself knows what it holds (connections, members of channels), so it has to be asked; for the whole picture
-all edges are asked. Their answer is complete, or the request fails: it does if an edge that is alive stays silent. An
-edge that is gone holds no clients, and is left out as soon as that is certain.
+all edges are asked. The answer is complete, or the request fails, as it does if a living edge stays silent. An edge
+that is gone holds no clients, and is left out as soon as that is certain.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ ASK_TIMEOUT_S: Final = 2.0
 """Below the 5 s after which SDKs give up on a command, and below the time that a silent edge needs to be lost."""
 
 Responder = Callable[[ControlRequest, TraceContext | None], Awaitable[ControlAnswer] | ControlAnswer]
-"""Answers the requests of other edges, at once or as an awaitable; with what each was caused by, if that is traced."""
+"""Answers the requests of other edges, at once or as an awaitable. Its second argument is the cause of the request, if
+it is traced."""
 
 
 class PeerGone(Exception):
@@ -28,7 +29,7 @@ class PeerGone(Exception):
 
 
 class PeersAway(Exception):
-    """No complete answer: NATS is unavailable, or an edge that is alive is silent. A later request may succeed."""
+    """No complete answer: NATS is unavailable, or a living edge is silent. A later request may succeed."""
 
 
 class Peers(Protocol):
@@ -39,7 +40,7 @@ class Peers(Protocol):
 
     @property
     def instance(self) -> str:
-        """This edge's."""
+        """The instance of this edge."""
 
     async def ask(self, instance: str, request: ControlRequest, timeout_s: float = ASK_TIMEOUT_S) -> ControlAnswer:
         """The answer of one edge. Raises `PeerGone`, `PeersAway`."""
@@ -47,8 +48,8 @@ class Peers(Protocol):
     async def ask_all(self, request: ControlRequest, timeout_s: float = ASK_TIMEOUT_S) -> list[ControlAnswer]:
         """The answers of all living edges, this one's first.
 
-        Leaves out an edge that turns out to be gone, or is lost while its answer is awaited. Raises `PeersAway` when
-        another one does not answer. An edge of an older version may answer `Unknown`.
+        Leaves out an edge that turns out to be gone, or is lost while its answer is awaited. Raises `PeersAway` if any
+        other edge does not answer. An edge of an older version may answer `Unknown`.
         """
 
 
@@ -73,7 +74,7 @@ def parts(answer: ControlAnswer, most: int) -> Iterator[ControlAnswer]:
 
 
 def merge(pieces: Sequence[ControlAnswer]) -> ControlAnswer:
-    """The answer that was split into `pieces`. Raises ValueError when they do not belong together, or for none."""
+    """The answer that was split into `pieces`. Raises ValueError if they do not belong together, or there are none."""
     if len(pieces) == 1:
         return pieces[0]
     members = [piece.members for piece in pieces if isinstance(piece, MembersFound)]

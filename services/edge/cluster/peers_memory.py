@@ -1,4 +1,4 @@
-"""Peers within one process: `edge.broker = "memory"`, where an edge has no others. Unit tests have several.
+"""Peers within one process: `edge.broker = "memory"`, where an edge is alone. Unit tests have several edges.
 
 Held to the same contract as the peers over NATS.
 """

@@ -4,7 +4,7 @@ The NATS connection of a killed process is gone with it, so NATS itself answers 
 edge that cannot answer (it failed, or has too many requests) replies with the header `Fairlead-Part: failed`.
 
 An answer that is too large for one message comes in parts: each but the last has the header `Fairlead-Part: more`, and
-the last has the number of parts in `Fairlead-Part`, so that a lost one is noticed.
+the last has the number of parts in `Fairlead-Part`, so that a lost part is noticed.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ log = logging.getLogger(__name__)
 MAX_ANSWERING: Final = 1000
 """Requests that are being answered at once. Further ones are answered "failed"; a probe is always answered."""
 MAX_ASKING: Final = 4096
-"""Requests that may wait for an answer at once; a request to all counts one for each edge."""
+"""Requests that may wait for an answer at once; a request to all edges counts once for each."""
 PART_ENTRIES: Final = 1000
 """Members in one message: some milliseconds of work between two turns of the loop."""
 PART_BYTES: Final = 256 * 1024
-"""A quarter of what NATS takes by default."""
+"""A quarter of the largest message that NATS takes by default."""
 _RETURN_RETRY_S: Final = 0.05
 _IMPATIENT_S: Final = 0.15
 """A silent edge is probed after this time: an edge that is only slow answers the probe, and is waited for."""
@@ -83,12 +83,12 @@ class NatsPeers:
         return len(self._answering)
 
     async def start(self, responder: Responder) -> None:
-        """Answers from now on. The failure detector starts afterwards, so that no edge is found before it answers."""
+        """Answers from now on. The failure detector starts afterwards, so that no edge is found that cannot answer."""
         self._responder = responder
         self._subscription = self._link.subscribe(subjects.edge_control(self.instance), self._hear)
 
     def stop(self) -> None:
-        """Answers no more, and cancels answers that are in progress."""
+        """Stops answering, and cancels answers that are in progress."""
         if self._subscription is not None:
             self._link.unsubscribe(self._subscription)
         self._answering.cancel()
@@ -146,7 +146,7 @@ class NatsPeers:
         if not self._asking[instance]:
             del self._asking[instance]
         if not task.cancelled():
-            task.exception()  # marks it as seen, in case that no caller waits any more
+            task.exception()  # marks it as retrieved, in case no caller waits any more
 
     def edge_found(self, instance: str) -> None:
         pass
@@ -163,7 +163,7 @@ class NatsPeers:
         deadline = loop.time() + timeout_s
         subject, question, cause = subjects.edge_control(instance), encode_request(request), active_context()
         headers = None if cause is None else with_context(None, cause)
-        # A request that was on its way to an edge when it was killed is never answered: the probe finds out.
+        # An edge that is killed with a request on its way never answers it: the probe finds out.
         doubt = loop.call_later(_IMPATIENT_S, self._cluster.suspect, instance)
         while True:
             try:
@@ -220,7 +220,7 @@ class NatsPeers:
             count = 1
             for following in messages:
                 self._link.publish(to, message, _MORE)
-                await self._link.flush()  # as fast as NATS takes them, and not all in one turn of the loop
+                await self._link.flush()  # not faster than NATS takes the parts, and not all in one turn of the loop
                 message, count = following, count + 1
             self._link.publish(to, message, None if count == 1 else header_block(Fairlead_Part=str(count)))
         except NatsAway as error:
@@ -237,7 +237,7 @@ class NatsPeers:
         return await answer if inspect.isawaitable(answer) else answer
 
     def _say(self, reply: bytes, data: bytes, headers: bytes | None = None) -> None:
-        with contextlib.suppress(NatsAway):  # the other edge then learns it from NATS, or its request times out
+        with contextlib.suppress(NatsAway):  # the other edge gets "no responders" from NATS, or its request times out
             self._link.publish(reply.decode(), data, headers)
 
 
