@@ -1,1 +1,1 @@
-"""Backends, that is the application's own code: RPC, hooks, messages."""
+"""Backends, which are the application's own code: RPC, hooks, messages."""

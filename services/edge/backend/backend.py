@@ -1,4 +1,4 @@
-"""What an edge asks of a backend, and how that may fail. Implementations: `backend_nats`, `backend_http`, `no_backend`.
+"""What an edge asks a backend, and how that may fail. Implementations: `backend_nats`, `backend_http`, `no_backend`.
 
 A backend is the application's own code. It answers the RPCs of clients and, by hooks (see `hook_results`), decides who
 may connect, subscribe and publish. `tests/contract/backend.py` holds every implementation to what is written here.
@@ -23,26 +23,26 @@ MAX_ANSWER_BYTES: Final = 1024 * 1024 - 1024
 """An answer goes to the client in one frame. Some SDKs take frames of at most 1 MiB; the envelope needs the rest."""
 
 MAX_IN_FLIGHT: Final = 10_000
-"""Questions that one edge may have waiting at once. A backend that is so far behind gains nothing from more."""
+"""Questions that may wait at once on one edge. More of them would not help a backend that is so far behind."""
 
 MAX_METHOD_LENGTH: Final = 255
-"""Characters. A character takes up to 12 bytes of a NATS subject, whose line may have 4,096."""
+"""In characters. A character takes up to 12 bytes of a NATS subject, and NATS limits the line to 4,096 bytes."""
 
 MAX_MESSAGE_LENGTH: Final = 256
 """Characters of an error's message that clients get; the rest is cut off."""
 
 FIRST_ERROR_CODE: Final = 100  # SDKs use smaller codes themselves
-LAST_ERROR_CODE: Final = 1999  # to SDKs, larger codes end a subscription or a connection
+LAST_ERROR_CODE: Final = 1999  # for SDKs, larger codes end a subscription or a connection
 
 
 HOOK_EVENTS: Final = ("connect", "subscribe", "publish", "refresh", "sub_refresh")
 """What a backend may be asked to decide: see `Backend.ask`."""
 
 FailureCause = Literal["no_responders", "timeout", "away", "tls", "busy", "open", "error", "status", "bad_answer"]
-"""How a question may fail, as metrics count it. Of `BackendAway`: "no_responders" (there is no backend for it at all),
-"timeout" (no answer in time), "away" (the way to it is down, or a proxy before it says so), "tls" (it cannot prove who
-it is), "busy" (too many questions wait already), "open" (its circuit breaker is). "error" is a `BackendError`, "status"
-a `BadAnswer` by its status, "bad_answer" any other one."""
+"""How a question may fail, as metrics count it. Causes of `BackendAway`: "no_responders" (there is no backend for it at
+all), "timeout" (no answer in time), "away" (the backend cannot be reached, or a proxy before it says so), "tls" (it
+cannot prove its identity), "busy" (too many questions wait already), "open" (its circuit breaker is open). "error" is a
+`BackendError`, "status" a `BadAnswer` because of its status, "bad_answer" any other one."""
 
 
 class BackendAway(Exception):
@@ -54,7 +54,7 @@ class BackendAway(Exception):
 
     @property
     def no_responders(self) -> bool:
-        """Whether there is no backend for it at all."""
+        """Whether there is no backend for the question at all."""
         return self.cause == "no_responders"
 
 
@@ -83,7 +83,7 @@ class BadAnswer(Exception):
 
 
 class BackendDisconnect(Exception):
-    """The backend answers an RPC with the end of the client's connection."""
+    """The backend's answer to an RPC ends the client's connection."""
 
     def __init__(self, close: CloseCode) -> None:
         super().__init__(f"{close.code} {close.reason}")
@@ -101,7 +101,7 @@ class Caller(Struct, frozen=True):
     """The client for which the edge asks. `conn_info`, `meta`: JSON or empty. `encoding`: "json" or "protobuf".
 
     `arrival` is the request with which it came, `emulated` the headers of its connect command, by their names in lower
-    case. Of both, a backend is sent those that its allow-lists name.
+    case. Of both, a backend gets only the headers that its allow-lists name.
     """
 
     user: str = ""
@@ -115,25 +115,25 @@ class Caller(Struct, frozen=True):
 
 
 class Backend(Protocol):
-    """Takes questions to backends. Each question may go to another one, so backends keep no state of connections."""
+    """Takes questions to backends. Each question may go to another instance, so backends keep no connection state."""
 
     async def call(self, method: str, data: bytes, caller: Caller, timeout_s: float) -> bytes:
         """The answer to a client's RPC. `data` and the answer are any bytes, passed on as they are.
 
-        Raises `BackendError`, `BackendAway` (also when `timeout_s` seconds went by), `BadAnswer`; a backend that has a
-        table also `BackendDisconnect`.
+        Raises `BackendError`, `BackendAway` (also after `timeout_s` seconds), `BadAnswer`; a backend with a table in
+        the settings also `BackendDisconnect`.
         """
 
     async def ask(self, event: str, question: bytes, caller: Caller | None, timeout_s: float) -> bytes:
-        """The answer to a hook's question, by its event: one of `HOOK_EVENTS`.
+        """The answer to a hook's question. `event` is one of `HOOK_EVENTS`.
 
         Raises `BackendError`, `BackendAway`, `BadAnswer`. Errors may be in the answer instead (`hook_answers`).
         """
 
     def send(self, data: bytes, caller: Caller, cause: Span | None = None) -> None:
-        """Sends a client's message that wants no answer, at most once. Never blocks, never raises.
+        """Sends a client's message that needs no answer, at most once. Never blocks, never raises.
 
-        `cause` is the span of the client's command: the message carries one that it caused.
+        `cause` is the span of the client's command: the message carries a child of it.
         """
 
 
@@ -149,7 +149,7 @@ def checked_method(method: str) -> str:
 
 
 def checked_error(code: int, message: str, temporary: bool) -> ErrorCode:
-    """The error for the client, from a backend's. Raises `BadAnswer` for a code to which SDKs give another meaning."""
+    """The client's error, from a backend's error. Raises `BadAnswer` for a code that means something else to SDKs."""
     if not FIRST_ERROR_CODE <= code <= LAST_ERROR_CODE:
         raise BadAnswer(f"the answer's error has code {code}, expected {FIRST_ERROR_CODE} to {LAST_ERROR_CODE}")
     return ErrorCode(code, message[:MAX_MESSAGE_LENGTH] or "error", temporary)

@@ -1,8 +1,8 @@
 """A backend behind HTTP: any web application that answers POST with JSON, by the protocol of Centrifugo's proxies.
 
-docs/hooks.md describes requests and answers. The address is the operator's alone, redirects are not followed, proxies
-of the environment are not used. aiohttp costs a tenth of what httpx does for a question (decision 35), and takes 0.1 s
-to load, so this module is imported only where there is such a backend.
+docs/hooks.md describes requests and answers. Only the operator sets the address: redirects are not followed, and proxy
+settings of the environment are ignored. A question costs a tenth with aiohttp of what it costs with httpx (decision
+35). aiohttp takes 0.1 s to load, so this module is imported only if there is such a backend.
 """
 
 from __future__ import annotations
@@ -39,34 +39,34 @@ from services.edge.backend_settings import EVENT, BackendSettings, StatusToCode
 log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES: Final = MAX_ANSWER_BYTES * 4 // 3 + 1024
-"""An answer of the largest size for a client may be in base64."""
+"""The largest answer for a client may be in base64."""
 
 KEEP_ALIVE_S: Final = 1.5
-"""How long a connection is kept for the next question: less than servers keep it, of which gunicorn waits 2 s, uvicorn
-and Node 5 s, so that a question seldom meets a connection that is being closed."""
+"""How long a connection is kept for the next question. Servers keep it longer (gunicorn 2 s, uvicorn and Node 5 s), so
+a question seldom meets a connection that is being closed."""
 
 _NAMES_KEPT_S: Final = 10
-"""How long a name that was looked up is used, so that a backend may move."""
+"""How long an address that was looked up is used, so that a backend may move."""
 
 _UNAVAILABLE: Final = (502, 503, 504)
-"""With these a proxy or the application itself says that it is away. 500 is no such thing: it is the mistake of one
-handler, which a client may provoke, and must not take the backend from all others."""
+"""With these a proxy or the application itself says that the backend is away. 500 does not say so: it is the mistake of
+one handler, which a client may provoke, and it must not make the backend unavailable to all others."""
 
 OF_HTTP: Final = {
     "User-Agent": f"Fairlead/{VERSION}",
-    "Accept-Encoding": "identity",  # the limit is on what is transferred
+    "Accept-Encoding": "identity",  # the limit of bytes is for what is transferred
     "Content-Type": "application/json",
 }
 
 _REPEATABLE: Final = ("connect", "subscribe", "refresh", "sub_refresh")
-"""Questions that only decide: one that met a connection on which nothing came back is asked once more."""
+"""Questions without side effects: one that met a connection on which nothing came back is asked once more."""
 
 _REASON_LENGTH: Final = 200
-"""Characters of a library's text that a log line has."""
+"""The most characters of a library's text in a log line."""
 
 
 class HttpBackend:
-    """See `backend.Backend`. `now` is the edge's own time, `unix` that of the wall, for signatures."""
+    """See `backend.Backend`. `now` is the edge's own clock; `unix` is the wall clock, for signatures."""
 
     def __init__(self, settings: BackendSettings, now: Callable[[], float], unix: Callable[[], float]) -> None:
         self._name = settings.name
@@ -93,7 +93,7 @@ class HttpBackend:
         return await self._traced(event, question, caller, timeout_s)
 
     def send(self, data: bytes, caller: Caller, cause: Span | None = None) -> None:
-        """Drops it: such messages go to NATS (`Backends.send`)."""
+        """Drops the message: such messages go to NATS (`Backends.send`)."""
 
     async def close(self) -> None:
         """Closes its connections."""
@@ -101,7 +101,7 @@ class HttpBackend:
             await self._session.close()
 
     async def _traced(self, event: str, question: bytes, caller: Caller | None, timeout_s: float) -> bytes:
-        """Asks, in a span of its own if anything is traced; the backend gets that in the header `traceparent`."""
+        """Asks, in a span of its own if anything is traced; the backend gets the span in the header `traceparent`."""
         headers = self._headers.of(caller, question, self._unix())
         cause = ACTIVE.get()
         if cause is None:
@@ -115,7 +115,7 @@ class HttpBackend:
             return await self._guarded(event, question, headers, timeout_s)
 
     async def _guarded(self, event: str, question: bytes, headers: dict[str, str], timeout_s: float) -> bytes:
-        """Asks within the deadline, unless too many wait already or the breaker is open; tells the breaker."""
+        """Asks within the deadline, unless too many wait already or the breaker is open. Notifies the breaker."""
         if self._waiting >= MAX_IN_FLIGHT:
             raise BackendAway(f"{self._waiting} questions already wait for {self._name}", "busy")
         if not self._breaker.lets_through(self._now()):
@@ -128,7 +128,7 @@ class HttpBackend:
                 asked = True
                 answer = await self._ask(event, question, headers)
         except TimeoutError:
-            if not asked:  # which says nothing of the backend: those before it will
+            if not asked:  # this says nothing about the backend; the questions before it will
                 why = f"at most {self._max_in_flight} questions are in flight (max_in_flight)"
                 raise BackendAway(f"{self._name} was not asked within {within_s:g} s: {why}", "busy") from None
             raise self._away(f"{self._name} did not answer within {within_s:g} s", "timeout") from None
@@ -136,7 +136,7 @@ class HttpBackend:
             raise self._away(f"the TLS of {self._name} failed: {_reason(error)}", "tls") from None
         except (aiohttp.ClientResponseError, aiohttp.ClientPayloadError) as error:
             self._back()
-            raise BadAnswer(f"{self._name} answered no whole HTTP: {_reason(error)}") from None
+            raise BadAnswer(f"{self._name} sent invalid or incomplete HTTP: {_reason(error)}") from None
         except (aiohttp.ClientError, OSError) as error:
             raise self._away(f"{self._name} cannot be reached: {_reason(error)}", "away") from None
         except BadAnswer:
@@ -155,7 +155,7 @@ class HttpBackend:
             if event not in _REPEATABLE or isinstance(error, aiohttp.ClientConnectorError):
                 raise
             return await self._post(url, question, headers)
-        except aiohttp.ClientConnectionResetError:  # before a byte of the question was written
+        except aiohttp.ClientConnectionResetError:  # before any byte of the question was written
             return await self._post(url, question, headers)
 
     async def _post(self, url: str, question: bytes, headers: dict[str, str]) -> bytes:
@@ -179,17 +179,17 @@ class HttpBackend:
             return bytes(body)
 
     def _open(self) -> aiohttp.ClientSession:
-        """Called with the first question, as it needs the event loop."""
+        """Called at the first question, as it needs the event loop."""
         connector = aiohttp.TCPConnector(
-            limit=0,  # `_places` has it
+            limit=0,  # `_places` has the limit
             keepalive_timeout=KEEP_ALIVE_S,
             ttl_dns_cache=_NAMES_KEPT_S,
             ssl=self._tls,
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),  # a backend's cookie is of one client, and no other's
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # `_guarded` has one for the whole
+            cookie_jar=aiohttp.DummyCookieJar(),  # a backend's cookie belongs to one client, and must not reach others
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # `_guarded` has one for the whole question
             auto_decompress=False,
             trust_env=False,
         )
@@ -213,7 +213,7 @@ def _answer_for(each: StatusToCode) -> bytes:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, in one line: not the library's own text, which has the address, and so a key in its query."""
+    """What went wrong, in one line: not the library's own text, which has the address with a key in its query."""
     text = str(error)
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         cause = error.certificate_error

@@ -1,8 +1,9 @@
 """The backend behind NATS: any NATS client in any language that subscribes to `rpc.<method>` or `hook.<event>`.
 
 docs/hooks.md describes subjects, headers, percent-encoding and errors; tests/docs compares its examples with this
-module. A backend reports an error by the headers of NATS services (`nats.micro`). Such a service answers code 500, and
-in Python the text of the exception, when it fails by accident: clients get error 100 then, and the log the text.
+module. A backend reports an error by the headers of NATS services (`nats.micro`). If a handler fails by accident, such
+a service answers with code 500, and in Python with the text of the exception: clients then get error 100, and the log
+gets the text.
 """
 
 from __future__ import annotations
@@ -45,11 +46,11 @@ ERROR_MESSAGE: Final = b"Nats-Service-Error"
 ERROR_TEMPORARY: Final = b"Fairlead-Error-Temporary"
 
 FAILED: Final = 500
-"""The code with which service frameworks answer when a handler failed."""
+"""The code with which service frameworks answer after a handler has failed."""
 
 _PRINTABLE: Final = string.punctuation.replace("%", "")
 _NOT_PRINTABLE: Final = re.compile(r"[^ -~]")
-_CODE: Final = re.compile(rb"\d{1,9}")  # no more, or int() would be slow
+_CODE: Final = re.compile(rb"\d{1,9}")  # not more digits: int() would be slow
 
 
 class NatsBackend:
@@ -74,13 +75,13 @@ class NatsBackend:
             with contextlib.suppress(NatsAway, NatsRefused):
                 self._link.publish(subjects.sent_by(caller.user), data, headers)
             return
-        # Not the subject, as that has the user.
+        # The subject is left out, as it contains the user.
         attributes: Attributes = {"messaging.system": "nats", "messaging.message.body.size": len(data)}
         with contextlib.suppress(NatsAway, NatsRefused), cause.child("send", PRODUCER, attributes) as span:
             self._link.publish(subjects.sent_by(caller.user), data, with_context(headers, span.context))
 
     async def request(self, name: str, subject: str, data: bytes, headers: bytes | None, timeout_s: float) -> bytes:
-        """Asks, in a span of this name if anything is traced; the backend gets that in the header `traceparent`.
+        """Asks, in a span of this name if anything is traced; the backend gets the span in the header `traceparent`.
 
         Raises as `call` does.
         """
@@ -102,7 +103,7 @@ class NatsBackend:
         except NatsAway as error:
             cause: FailureCause = error.cause if error.cause in ("timeout", "busy") else "away"
             raise BackendAway(str(error), cause) from None
-        except NatsRefused:  # more bytes than NATS takes
+        except NatsRefused:  # the question has more bytes than NATS takes
             raise BackendError(*codes.LIMIT_EXCEEDED) from None
         finally:
             self._in_flight -= 1
@@ -111,7 +112,7 @@ class NatsBackend:
 
 
 def headers_of(caller: Caller, more: Mapping[str, str] = NO_HEADERS) -> bytes:
-    """The header block that says on whose behalf the edge asks, and what else a backend gets: `more`."""
+    """The header block that says for whom the edge asks, with the headers `more`."""
     lines = [
         "NATS/1.0",
         f"{USER}: {quote(caller.user, safe=_PRINTABLE)}",
@@ -128,7 +129,7 @@ def headers_of(caller: Caller, more: Mapping[str, str] = NO_HEADERS) -> bytes:
 
 
 def _ascii(value: Raw) -> str:
-    """The same JSON in one line of printable ASCII. Other characters are in strings, or are space between tokens."""
+    """The same JSON in one line of printable ASCII. Other characters occur in strings, or as space between tokens."""
     return _NOT_PRINTABLE.sub(_escape, bytes(value).decode())
 
 

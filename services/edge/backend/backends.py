@@ -15,24 +15,24 @@ NAMESPACE_BOUNDARY: Final = ":"
 
 
 class Backends:
-    """Backends by their names, "nats" among them: that one also takes messages that want no answer."""
+    """Backends by their names. One is "nats", which also takes messages that need no answer."""
 
     def __init__(self, by_name: Mapping[str, Backend], rpc: RPCSection | None = None) -> None:
         self.replace(by_name, rpc or RPCSection())
 
     def replace(self, by_name: Mapping[str, Backend], rpc: RPCSection) -> None:
-        """These are the backends from now on."""
+        """Replaces all backends by these."""
         self._by_name = dict(by_name)
         self._of_others = rpc.backend
         self._of_namespaces = {each.name: each.backend for each in rpc.namespaces}
 
     @property
     def names(self) -> list[str]:
-        """Their names."""
+        """The names of the backends."""
         return list(self._by_name)
 
     def named(self, name: str) -> Backend:
-        """The backend of this name. Raises `BackendAway` for one that a reload took away."""
+        """The backend of this name. Raises `BackendAway` if a reload has removed it."""
         try:
             return self._by_name[name]
         except KeyError:
@@ -49,5 +49,5 @@ class Backends:
         return await self.named(self.of_method(method)).call(method, data, caller, timeout_s)
 
     def send(self, data: bytes, caller: Caller, cause: Span | None = None) -> None:
-        """Sends a client's message that wants no answer, over NATS. See `Backend.send`."""
+        """Sends a client's message that needs no answer, over NATS. See `Backend.send`."""
         self._by_name[NATS].send(data, caller, cause)

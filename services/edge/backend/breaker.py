@@ -1,14 +1,15 @@
 """A circuit breaker: a backend that does not answer is not asked for a while. Pure.
 
-Without it, a backend that hangs holds every client until its deadline, and gets all their questions while it starts.
+Without it, a backend that hangs holds up every client until its deadline, and a backend that starts gets the questions
+of all clients at once.
 """
 
 from __future__ import annotations
 
 
 class Breaker:
-    """Opens after `failures` in a row (0: never), for `pause_s` seconds. Then it lets one question through at a time:
-    an answer closes it, and another failure opens it again. Times are the edge's own, in seconds.
+    """Opens after `failures` in a row (0: never), for `pause_s` seconds. Then it lets through one question in each
+    pause: an answer closes it, and another failure opens it again. Times are the edge's own, in seconds.
     """
 
     def __init__(self, failures: int, pause_s: float) -> None:
@@ -19,11 +20,11 @@ class Breaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether the last questions failed, so many that it opened."""
+        """Whether so many questions in a row have failed that it has opened."""
         return 0 < self._limit <= self._in_a_row
 
     def lets_through(self, now: float) -> bool:
-        """Whether a question may be asked. If it is the one that tries, the others wait for another pause."""
+        """Whether a question may be asked. After a pause one may try, and the others wait for another pause."""
         if not self.is_open:
             return True
         if now < self._shut_until:

@@ -1,4 +1,4 @@
-"""Makes the backends that the settings name, each of them measured, and exchanges them at a reload."""
+"""Makes the backends that the settings name, with measurements, and exchanges them at a reload."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ log = logging.getLogger(__name__)
 
 
 class Connections(Protocol):
-    """What a backend is reached by."""
+    """The connections to a backend."""
 
     async def close(self) -> None:
-        """Closes them."""
+        """Closes the connections."""
 
 
 class OtherNats:
-    """The connection to the NATS of one backend, which nothing waits for: without it, the backend is away."""
+    """The connection to the NATS of one backend. Nothing waits for it: without it, the backend is away."""
 
     def __init__(self, link: NatsLink) -> None:
         self._link = link
@@ -45,7 +45,7 @@ class OtherNats:
     async def _open(self) -> None:
         try:
             await self._link.open()
-        except Exception:  # no reason that is known: those are waited for
+        except Exception:  # for an unknown reason: the link itself retries after known ones
             log.exception("the connection to the NATS of a backend failed; a restart tries again")
 
     async def close(self) -> None:
@@ -56,7 +56,7 @@ class OtherNats:
 
 
 class Made(NamedTuple):
-    """A backend, the table that it was made of, and what is to be closed after it."""
+    """A backend, the table that it was made from, and the connections to close after it."""
 
     settings: BackendSettings
     backend: Backend
@@ -64,15 +64,15 @@ class Made(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """The backends of new settings, by their names, and those who answer RPCs."""
+    """The backends of new settings by their names, and which of them answer RPCs."""
 
     made: dict[str, Made]
     rpc: RPCSection
 
 
 class ConfiguredBackends:
-    """The backends by name. `own` is the one on the edge's NATS, and `link` the connection to that, None without one;
-    `now` and `unix` as in `HttpBackend`. Call `start` once the event loop runs.
+    """The backends by name. `own` is the backend on the edge's NATS, and `link` the connection to that NATS, None if
+    there is none; `now` and `unix` as in `HttpBackend`. Call `start` once the event loop runs.
     """
 
     def __init__(
@@ -96,12 +96,12 @@ class ConfiguredBackends:
         self.backends = Backends(self._by_name(), rpc)
 
     def start(self) -> None:
-        """Connects to those on another NATS."""
+        """Connects to the backends on another NATS."""
         for each in self._made.values():
             _start(each)
 
     def prepared(self, settings: EdgeSettings) -> Prepared:
-        """The backends of these settings: those that are there, and new ones of tables that differ.
+        """The backends of these settings: existing ones, and new ones for tables that are new or have changed.
 
         Raises `BadFile` for a certificate that cannot be read any more.
         """
@@ -112,7 +112,7 @@ class ConfiguredBackends:
         return Prepared(made, settings.rpc)
 
     def adopt(self, prepared: Prepared) -> None:
-        """These are the backends from now on. Questions that others have been asked are still answered."""
+        """Replaces the backends by these. Questions to replaced backends are still answered."""
         before, self._made = self._made, prepared.made
         self.backends.replace(self._by_name(), prepared.rpc)
         for name, each in self._made.items():
@@ -123,7 +123,7 @@ class ConfiguredBackends:
         self._tasks.start(self._retire(retired))
 
     async def close(self) -> None:
-        """Closes the connections to all of them."""
+        """Closes the connections to all backends."""
         await self._tasks.stop()
         await self._close([*self._retired, *self._made.values()])
 
@@ -144,7 +144,7 @@ class ConfiguredBackends:
     def _make(self, table: BackendSettings, settings: EdgeSettings) -> Made:
         if not table.on_nats:
             let_in("aiohttp")
-            from services.edge.backend.backend_http import HttpBackend  # 0.1 s and 8 MB of a start without any
+            from services.edge.backend.backend_http import HttpBackend  # saves 0.1 s and 8 MB if there is none
 
             over_http = HttpBackend(table, self._now, self._unix)
             return Made(table, MeasuredBackend(over_http, self._tally, table.name), over_http)

@@ -1,4 +1,4 @@
-"""Decodes what a backend answers to hooks, and one that has a table to RPCs. Pure.
+"""Decodes the answers of backends to hooks, and, of backends with a table in the settings, to RPCs. Pure.
 
 docs/hooks.md describes every answer, in Centrifugo's shapes; tests/docs compares its examples with this module. null is
 the same as a field that is left out; unknown fields are ignored. `{}` is not a yes: from the connect hook it means "not
@@ -44,7 +44,7 @@ MAX_CHANNELS: Final = 1000
 
 _FIRST_CLOSE_CODE: Final = 3001  # 3000 is never sent: it stands for a peer that went away
 _LAST_CLOSE_CODE: Final = 4999
-_NO_REASON: Final = "disconnected"  # where the backend gives none
+_NO_REASON: Final = "disconnected"  # if the backend gives no reason
 _END_OF_TIME: Final = 2**53  # beyond it JSON's numbers are not exact
 
 _ENVELOPE: Final = {"result", "error", "disconnect"}
@@ -82,7 +82,7 @@ class _SubscribeResult(Struct, frozen=True):
     expire_at: int | float | None = None
     override: Override | None = None
     cache_recover: bool | None = False
-    server_tags_filter: Raw = NO_DATA  # which is not offered
+    server_tags_filter: Raw = NO_DATA  # not offered: an answer that has it is refused
 
 
 class _ConnectResult(Struct, frozen=True):
@@ -188,10 +188,11 @@ def refresh_answer(data: bytes) -> RefreshHookResult:
 
 
 def rpc_answer(data: bytes) -> bytes:
-    """What a client gets of the answer to its RPC. Raises `BackendError`, `BackendDisconnect`, `BadAnswer`.
+    """The data for the client in an answer to its RPC. Raises `BackendError`, `BackendDisconnect`, `BadAnswer`.
 
-    `{}` is an answer without data, as with Centrifugo: nothing is allowed by it. Other fields alone are a mistake, such
-    as an answer for the backend `nats`, which needs no envelope: the client would get null, and nobody would know why.
+    `{}` is an answer without data, as with Centrifugo: it allows nothing. An answer with only other fields is a
+    mistake, such as an answer for the backend `nats`, which needs no envelope: the client would get null, and nobody
+    would know why.
     """
     answer = _read(_rpc, data)
     no = _refusal(answer.error, answer.disconnect)
@@ -240,7 +241,7 @@ def _close(end: _Disconnect) -> CloseCode:
 
 
 def _grant(result: _SubscribeResult, encoding: str) -> Grant:
-    if bytes(result.server_tags_filter) not in (b"", b"null"):  # ignored, it would show what it is to hide
+    if bytes(result.server_tags_filter) not in (b"", b"null"):  # if it were ignored, the client would see too much
         raise BadAnswer("the answer has a server_tags_filter, which is not offered")
     terms = Terms(result.info, result.b64info or "", override=result.override)
     try:
@@ -265,18 +266,18 @@ def _time(value: int | float | None) -> int:
         return 0
     if not 0 <= value < _END_OF_TIME:
         raise BadAnswer("the answer's expire_at is not a time")
-    return ceil(value)  # not before that time: rounded down, an answer for a second could be past when it comes
+    return ceil(value)  # rounded down, a grant of a second could have expired when the answer comes
 
 
 def _own_data(data: Raw, in_base64: str | None, encoding: str) -> Raw:
-    """What the client itself gets: JSON, or if it is on Protobuf, any bytes."""
+    """The data for the client itself: JSON, or any bytes if it uses Protobuf."""
     if encoding == "json" or not in_base64:
         return _json("data", data, in_base64)
     return Raw(_bytes(data, in_base64))
 
 
 def _bytes(data: Raw, in_base64: str | None) -> bytes:
-    """A payload that may be any bytes, b"" without one."""
+    """A payload that may be any bytes, b"" if there is none."""
     try:
         other = base64.b64decode(in_base64 or "", validate=True)
     except ValueError:

@@ -38,9 +38,9 @@ class _Question(Struct, frozen=True, omit_defaults=True):
 
 
 class QuestionForm(Struct, frozen=True):
-    """What a backend is told. `meta`: the connection's; `headers`: the emulated ones, in the body of the connect
-    question; `binary`: payloads are always in base64; `arrival`: from where the client comes, in the body of the
-    connect question, of which Centrifugo's says nothing.
+    """What a question contains. `meta`: the connection's meta; `headers`: the emulated headers, in the body of the
+    connect question; `binary`: payloads are always in base64; `arrival`: where the client comes from, in the body of
+    the connect question, which Centrifugo does not send.
     """
 
     meta: bool = True
@@ -50,13 +50,13 @@ class QuestionForm(Struct, frozen=True):
 
 
 PLAIN: Final = QuestionForm()
-"""What the backend `nats` is told, which has no table."""
+"""The form of questions to the backend `nats`, which has no table in the settings."""
 
 _encode = Encoder().encode
 
 
 def connect_question(caller: Caller, request: ConnectRequest, form: QuestionForm = PLAIN) -> bytes:
-    """May this client connect? `caller.user` is the user of its token, "" without one."""
+    """May this client connect? `caller.user` is the user of its token, "" without a token."""
     headers = request.headers if form.headers else {}
     told = {"name": request.name, "version": request.version, "headers": headers, "channels": list(request.subs)}
     if form.arrival:
@@ -66,7 +66,7 @@ def connect_question(caller: Caller, request: ConnectRequest, form: QuestionForm
 
 
 def subscribe_question(caller: Caller, channel: str, data: bytes, form: QuestionForm = PLAIN) -> bytes:
-    """May this client subscribe? `data` is the subscribe command's."""
+    """May this client subscribe? `data` is the data of the subscribe command."""
     return _question(caller, caller.user, data, form, channel=channel)
 
 
@@ -86,7 +86,7 @@ def sub_refresh_question(caller: Caller, channel: str, form: QuestionForm = PLAI
 
 
 def rpc_question(caller: Caller, method: str, data: bytes, form: QuestionForm) -> bytes:
-    """A client's RPC, for a backend that is not asked on a subject of the method."""
+    """A client's RPC, for a backend that gets the method in the question."""
     return _question(caller, caller.user, data, form, method=method)
 
 

@@ -15,7 +15,7 @@ from services.edge.grants import Grant
 
 
 class Refused(Struct, frozen=True):
-    """The client gets this error. `why`: what makes the backend's answer unusable; the log has it already."""
+    """The client gets this error. `why`: why the backend's answer is unusable; the log has it already."""
 
     error: ErrorCode
     why: str = ""
@@ -49,8 +49,8 @@ class Admitted(Struct, frozen=True):
 class Accepted(Struct, frozen=True):
     """The publication is published, with `data` as its payload unless that is None.
 
-    `key`: the channel gets it once, "" for as often as it is sent. With a `version`, it is published only if that is
-    newer than the version of the channel's newest publication.
+    `key`: a publication with this key is published once; "" for no key. With a `version`, it is published only if that
+    is newer than the version of the channel's newest publication.
     """
 
     data: bytes | None = None

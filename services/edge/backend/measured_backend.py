@@ -24,8 +24,8 @@ from services.edge.tally import Tally
 class MeasuredBackend:
     """See `backend.Backend`. Writes into the tally, by `name` and by the call: "rpc", "hook.connect" and so on.
 
-    An answer that turns out to be unusable when it is decoded is counted by who decodes it; a question that is cut off
-    by the deadline of its command or call by who sets that (`Tally.question_cut_off`).
+    An answer that turns out to be unusable when it is decoded is counted by its decoder. A question that is cut off by
+    the deadline of its command or call is counted by the code that sets the deadline (`Tally.question_cut_off`).
     """
 
     def __init__(self, backend: Backend, tally: Tally, name: str = NATS) -> None:
@@ -34,7 +34,7 @@ class MeasuredBackend:
         self._name = name
 
     async def call(self, method: str, data: bytes, caller: Caller, timeout_s: float) -> bytes:
-        checked_method(method)  # a client's mistake is no failure of a backend
+        checked_method(method)  # a client's mistake does not count as a failure of a backend
         return await self._measured("rpc", self._backend.call(method, data, caller, timeout_s))
 
     async def ask(self, event: str, question: bytes, caller: Caller | None, timeout_s: float) -> bytes:
@@ -60,7 +60,7 @@ class MeasuredBackend:
             waited = error.cause == "timeout"
             raise
         except asyncio.CancelledError:
-            waited = False  # by a deadline, or because the edge stops: nobody knows here
+            waited = False  # cancelled by a deadline, or because the edge stops: it is not known here
             raise
         finally:
             if waited:

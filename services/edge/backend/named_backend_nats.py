@@ -1,7 +1,7 @@
-"""A backend on NATS that has a table: on the subjects of `backend_nats`, with the questions and answers of HTTP.
+"""A backend on NATS with a table in the settings: the subjects of `backend_nats`, the questions and answers of HTTP.
 
-docs/hooks.md says how it is asked. Since bodies have the user and all that a decision needs, the signature covers it;
-headers, which it does not cover, would be proof of nothing.
+docs/hooks.md describes them. The body has the user and everything else that a decision needs, so that the signature
+covers these; headers, which it does not cover, would prove nothing.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class NamedNatsBackend:
         return await self._request(f"hook {event}", subjects.hook(event), question, caller or Caller(), timeout_s)
 
     def send(self, data: bytes, caller: Caller, cause: Span | None = None) -> None:
-        """Drops it: such messages go to the edge's own NATS without a table (`Backends.send`)."""
+        """Drops the message: such messages go to the backend `nats`, on the edge's own NATS (`Backends.send`)."""
 
     async def _request(self, name: str, subject: str, question: bytes, caller: Caller, timeout_s: float) -> bytes:
         headers = headers_of(caller, self._headers.of(caller, question, self._unix()))

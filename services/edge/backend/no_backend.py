@@ -7,7 +7,7 @@ from services.edge.backend.backend import BackendAway, Caller, checked_method
 
 
 class NoBackend:
-    """See `backend.Backend`. RPCs are answered with error 108 (not available)."""
+    """See `backend.Backend`. RPCs get error 108 (not available)."""
 
     async def call(self, method: str, data: bytes, caller: Caller, timeout_s: float) -> bytes:
         checked_method(method)

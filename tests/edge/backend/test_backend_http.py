@@ -208,7 +208,7 @@ async def test_nobody_listens(unused_tcp_port: int) -> None:
 async def test_a_failure_tells_its_reason_in_one_line_and_no_key_of_the_address(unused_tcp_port: int) -> None:
     async with http_double(lambda asked: b"SSH-2.0-OpenSSH_9.6\r\n", closes=True) as double:
         reasons = {
-            double.url: "app answered no whole HTTP: Bad status line: Expected HTTP/",
+            double.url: "app sent invalid or incomplete HTTP: Bad status line: Expected HTTP/",
             "http://nobody.invalid": "app cannot be reached: nobody.invalid:80: ",
             f"http://127.0.0.1:{unused_tcp_port}": f"app cannot be reached: 127.0.0.1:{unused_tcp_port}: ",
         }
