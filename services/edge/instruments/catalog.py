@@ -1,4 +1,4 @@
-"""Every series that an edge exposes about itself, beside those of every process (`chassis.metrics.process`).
+"""Every series that an edge exposes about itself, besides those of every process (`chassis.metrics.process`).
 
 Labels come from bounded sets: no channel, no user, no client. The namespaces are those of the configuration.
 """
@@ -33,7 +33,7 @@ EDGE_SERIES: Final = catalog(
     gauge(
         "fairlead_edge_memory_used_bytes",
         "bytes",
-        "What counts against the limits: memory of the process, and of the kernel for its connections.",
+        "Memory that counts against the limits: that of the process, and the kernel's for its connections.",
     ),
     gauge(
         "fairlead_edge_memory_soft_limit_bytes",
@@ -44,10 +44,9 @@ EDGE_SERIES: Final = catalog(
     gauge(
         "fairlead_edge_memory_part_bytes",
         "bytes",
-        "Memory by what it is for: `client_backlog` (what waits for slow clients; frames that they share count for "
-        "each), "
-        "`rings`, `log_parts`, `fan_out` as they are; `kernel`, `connections`, `subscriptions`, `channels`, "
-        "`session_events` by their number and what one takes.",
+        "Memory by its use. Measured: `client_backlog` (what waits for slow clients; frames that they share count for "
+        "each), `rings`, `log_parts`, `fan_out`. Estimated by number and average size: `kernel`, `connections`, "
+        "`subscriptions`, `channels`, `session_events`.",
         "part",
     ),
     counter("fairlead_edge_shed", "clients", "Clients closed with 3011 because memory was above its hard limit."),
@@ -62,15 +61,15 @@ EDGE_SERIES: Final = catalog(
     counter(
         "fairlead_edge_holes",
         "gaps",
-        "Gaps that the edge could not fill, as the log had evicted what was missing: subscribers are "
-        "unsubscribed with 2500.",
+        "Gaps that the edge could not fill, as the log had evicted the missing publications: positioned subscribers "
+        "are unsubscribed with 2500.",
         "namespace",
     ),
     counter("fairlead_edge_log_reads", "reads", "Reads of a channel's log for clients that recover or catch up."),
     counter(
         "fairlead_edge_log_parts_shared",
         "parts",
-        "Parts of logs that such clients got without a read of their own.",
+        "Parts of logs that clients that recover or catch up got without a read of their own.",
     ),
     counter(
         "fairlead_edge_syncs",
@@ -81,7 +80,7 @@ EDGE_SERIES: Final = catalog(
     counter(
         "fairlead_edge_broker_losses",
         "disconnects",
-        "Connections to NATS that dropped. While NATS is well, they mean that the edge reads too slowly.",
+        "Connections to NATS that dropped. If NATS is healthy, the edge reads too slowly.",
     ),
     counter("fairlead_edge_recovered", "subscriptions", "Subscriptions that recovered everything they had missed."),
     counter(
@@ -130,7 +129,7 @@ EDGE_SERIES: Final = catalog(
     counter(
         "fairlead_edge_session_events_dropped",
         "events",
-        "Session events dropped: NATS was unavailable for too long, or takes none of their size.",
+        "Session events dropped: NATS was unavailable for too long, or does not take messages of their size.",
     ),
     counter("fairlead_edge_closes", "connections", "Connections ended, by WebSocket close code.", "code"),
     counter("fairlead_edge_errors", "replies", "Error replies, by code; `other` for codes of backends.", "code"),
@@ -147,13 +146,13 @@ EDGE_SERIES: Final = catalog(
         FAST_S,
         "Time from an edge's acceptance of a publication (NATS's, if a backend published straight on NATS) until this "
         "edge has written it to all of its subscribers here, by the clock of NATS. One observation for each "
-        "publication and edge, also of those that were missed live and read from the log.",
+        "publication and edge, including publications that were missed live and read from the log.",
         "namespace",
     ),
     gauge(
         "fairlead_edge_clock_offset_seconds",
         "seconds",
-        "How much the clock of NATS is ahead of this machine's. Deliveries are measured by the former.",
+        "How much the clock of NATS is ahead of this machine's. Deliveries are measured by the clock of NATS.",
     ),
     gauge(
         "fairlead_edge_clock_error_seconds",
@@ -165,7 +164,7 @@ EDGE_SERIES: Final = catalog(
         "seconds",
         FAST_S,
         "Time from a client's connect command to its reply: token, hook, limits, server-side subscriptions. `library` "
-        "is the SDK that the client names, `other` for any but the stock ones.",
+        "is the SDK that the client names, `other` if it is not a stock one.",
         "transport",
         "library",
     ),
@@ -173,9 +172,9 @@ EDGE_SERIES: Final = catalog(
     counter(
         "fairlead_edge_reconnects",
         "clients",
-        "Those of them that came back: on their new connection they asked to recover a channel from a position "
-        "that they had kept, each connection once. A client without such a channel looks like a new one. Whether its "
-        "session goes on is another question: `fairlead_sessions_resumed`.",
+        "Clients that came back: on their new connection they asked to recover a channel from a position that they had "
+        "kept. Each connection counts once. A client without such a channel looks like a new one. Whether its session "
+        "is resumed is another question: `fairlead_sessions_resumed`.",
         "transport",
         "library",
     ),
@@ -183,7 +182,7 @@ EDGE_SERIES: Final = catalog(
         "fairlead_edge_subscribe_seconds",
         "seconds",
         FAST_S,
-        "Time to subscribe a client, with all that it recovers in the reply; after its hook, if there is one. "
+        "Time to subscribe a client, including what it recovers in the reply; after its hook, if there is one. "
         "Server-side subscriptions count in the time to connect.",
         "namespace",
     ),
@@ -207,7 +206,7 @@ EDGE_SERIES: Final = catalog(
     counter(
         "fairlead_edge_recoveries_by_client",
         "subscriptions",
-        "The same by the client that asked, unless it has left meanwhile.",
+        "Subscriptions that asked for recovery, by the client that asked; clients that left meanwhile do not count.",
         "transport",
         "library",
         "result",

@@ -28,8 +28,8 @@ _KNOWN_CLOSES: Final = frozenset(
 )
 
 TIMED_FROM_START: Final = 20
-"""Namespaces that have their histograms before anything happens in them. One has up to 72 lines, and a line takes 5 us:
-a hundred unused namespaces would hold up the event loop for 36 ms at each scrape."""
+"""Namespaces whose histograms exist before anything happens in them. One has up to 72 lines, and a line takes 5 us: a
+hundred unused namespaces would hold up the event loop for 36 ms at each scrape."""
 
 
 class EdgeMetrics:
@@ -146,7 +146,7 @@ class EdgeMetrics:
         page.put("websocket_stop_seconds", stopping)
 
     def begin_times(self) -> None:
-        """Makes the histograms of what is known now, with zeros, so that the first observation is an increase."""
+        """Makes histograms with zeros for all labels that are known, so that the first observation is an increase."""
         timings = self._context.tally.timings
         deliveries = self._context.node.channels.delivery_times.histograms
         for client in EXPECTED_CLIENTS:

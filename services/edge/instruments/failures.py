@@ -28,13 +28,12 @@ _BACKEND_CALLS: Final = ("rpc", *(subjects.hook(event) for event in backend.HOOK
 EDGE_ERRORS: Final = (codes.INTERNAL.code, codes.TOO_MANY_REQUESTS.code)
 """The errors of an edge that is in trouble."""
 _EXPECTED_CODES: Final = (0, *EDGE_ERRORS)
-"""Of every kind of command and method of the server API from the start. All codes of all would be hundreds of series.
-"""
+"""Codes that every kind of command, and every method of the server API, has from the start. With all codes there would
+be hundreds of series."""
 
 
 class FailureMetrics:
-    """Reads the parts of an edge at each scrape. `fetcher` is None without an endpoint for keys; `api_methods`
-    are the server API's."""
+    """Reads the parts of an edge at each scrape. `api_methods` are the methods of the server API."""
 
     def __init__(
         self,
@@ -53,8 +52,8 @@ class FailureMetrics:
         self._api_methods = api_methods
 
     def fill(self, page: Page) -> None:
-        """Puts the values of `failure_catalog.FAILURE_SERIES`. Every cause has one from the start, which is 0: so the
-        first failure is an increase. Of codes this holds for `_EXPECTED_CODES`.
+        """Puts the values of `failure_catalog.FAILURE_SERIES`. Every cause has the value 0 from the start, so that the
+        first failure is an increase. Among codes, only `_EXPECTED_CODES` do.
         """
         self._put_nats(page)
         self._put_calls(page)
@@ -108,12 +107,12 @@ class FailureMetrics:
 
 
 def shown(code: int) -> str:
-    """The label of a code: "other" for one that is not the edge's own."""
+    """The label of a code: "other" for a code that is not the edge's own."""
     return str(code) if code in _KNOWN_CODES else "other"
 
 
 def with_zeros(known: Iterable[T], counted: Counter[T]) -> Counter[T]:
-    """The counts, with 0 for what is known and has not happened."""
+    """The counts, with 0 for all of `known` that has not happened."""
     counts = Counter(dict.fromkeys(known, 0))
     counts.update(counted)
     return counts

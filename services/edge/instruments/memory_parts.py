@@ -1,7 +1,7 @@
-"""Puts the memory of an edge on the page, by what it is for.
+"""Puts the memory of an edge on the page, by its use.
 
-What is there in great numbers is counted, and multiplied by what one takes on average, or summed up as it changes:
-nothing here walks all clients or channels. Clients whose sockets are full are few.
+Numerous things are counted and multiplied by their average size, or summed up as they change: nothing here walks all
+clients or channels. Clients whose sockets are full are few.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SESSION_EVENT_BYTES: Final = 300
 
 
 def put_memory(page: Page, context: EdgeContext, watch: MemoryWatch) -> None:
-    """Puts the limits, what is used of them, and its parts."""
+    """Puts the memory limits, the memory in use, and its parts."""
     page.put("fairlead_edge_memory_soft_limit_bytes", watch.limits.soft)
     page.put("fairlead_edge_memory_hard_limit_bytes", watch.limits.hard)
     page.put("fairlead_edge_memory_used_bytes", watch.used)
