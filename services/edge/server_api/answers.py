@@ -96,7 +96,7 @@ class PresenceStatsAnswer(Struct, frozen=True):
 class KeptPublication(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One publication of a channel's history."""
 
-    data: Annotated[Raw, Meta(description="null if it is not JSON, which is in `b64data` then.")]
+    data: Annotated[Raw, Meta(description="null if the data is not JSON: it is in `b64data` then.")]
     b64data: str = ""
     offset: int
     info: Annotated[ConnectionInfo | None, Meta(description="The client that published it, if it was one.")] = None
@@ -156,13 +156,14 @@ class RpcAnswer(Struct, frozen=True):
 
 
 class BatchAnswer(Struct, frozen=True):
-    """Not wrapped into `result`. Each reply is an object with the method and its result, or with `error`."""
+    """This answer is not wrapped into `result`. Each reply is an object with the method and its result, or with
+    `error`."""
 
     replies: Annotated[list[dict[str, Any]], Meta(description="In the order of the commands.")]
 
 
 class Method(NamedTuple):
-    """One line of the table of methods. `scope` is that of the API keys which reach it, beside "all"."""
+    """One row of the table of methods. `scope` is the scope, besides "all", of the API keys that reach the method."""
 
     call: type[Struct]
     answer: type[Struct]
@@ -200,7 +201,7 @@ _encode = json.Encoder().encode
 
 
 def problem(rejection: Rejected) -> Problem:
-    """An error as it is answered."""
+    """The error as an answer has it."""
     return Problem(rejection.error.code, str(rejection))
 
 

@@ -25,9 +25,9 @@ class CallCounts:
 
     @contextmanager
     def call(self, method: str) -> Iterator[None]:
-        """Counts and times one call, which ends with the block; a `Rejected` that leaves it is its error.
+        """Counts and times one call, which ends with the block; a `Rejected` that leaves the block is its error.
 
-        Its time names the trace in which it was made.
+        If the call is traced, the trace becomes the exemplar of its time.
         """
         name = method if method in METHODS else UNKNOWN
         now = asyncio.get_running_loop().time
@@ -43,5 +43,5 @@ class CallCounts:
             observe_traced(self._tally.timings.api_call_seconds.of(name), now() - began)
 
     def refused(self, method: str, code: int) -> None:
-        """Counts a call that was refused before it was read: `code` is the HTTP status, or that of an error."""
+        """Counts a call that was refused before it was read: `code` is the HTTP status, or the code of an error."""
         self._tally.api_calls[method if method in METHODS else UNKNOWN, code] += 1

@@ -15,10 +15,10 @@ from services.edge.rejection import Rejected
 from services.edge.server_api.answers import METHODS
 
 _ALWAYS: Final = frozenset({codes.INTERNAL.code, codes.LIMIT_EXCEEDED.code})
-"""What the caller did not cause: the cluster could not do it, or its room is used up."""
+"""Errors that the caller did not cause: the cluster could not do it, or its room is used up."""
 
 _MAX_NAMED_BYTES: Final = 64 * 1024
-"""Of a call whose channel and user are looked for: it is decoded once more for that."""
+"""The largest call that is decoded once more to find its channel and user."""
 
 
 class Write(Protocol):
@@ -28,9 +28,10 @@ class Write(Protocol):
 
 
 class Origin(NamedTuple):
-    """Where a call comes from: over "http" or "nats", from which address, and with the key of which name.
+    """Where a call comes from: over "http" or "nats", from which address, and with which key.
 
-    Address and name are "" where they are not known. `answered`: whether the caller waits for an answer.
+    `address`, and `key`, which is the key's name, are "" if they are not known. `answered`: whether the caller waits
+    for an answer.
     """
 
     transport: str
@@ -51,7 +52,7 @@ _decode_named = JsonDecoder[_Named](_Named).decode
 
 
 class CallFailures:
-    """Logs failures by `write`. Without `all`, only those that the caller did not cause, or does not learn of."""
+    """Logs failures by `write`. Without `all`, only those that the caller did not cause, or does not learn about."""
 
     def __init__(self, write: Write, all: bool = True) -> None:
         self._write = write
@@ -64,7 +65,7 @@ class CallFailures:
             self._log(method, rejection.for_log, rejection.error.code, origin, fields)
 
     def refused(self, method: str, status: int, why: str, origin: Origin) -> None:
-        """A request was answered with this HTTP status, unread."""
+        """A request was refused with this HTTP status before it was read."""
         if self._all:
             self._log(method, why, status, origin, {})
 

@@ -1,7 +1,7 @@
 """The parameters of each method of the server API. Names are Centrifugo's; `answers` has the results.
 
-Types are checked while decoding. Limits that stand in a description alone (`extra_json_schema`) are checked by the
-method, which answers with error 107.
+Types are checked while decoding. Limits that are only in a description (`extra_json_schema`) are checked by the method,
+which answers with error 107.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MAX_INT64: Final = 2**63 - 1
 
 
 def nothing() -> Raw:
-    """The default of a payload, as a factory: so the OpenAPI description has no default value for it."""
+    """The default of a payload, as a factory, so that the OpenAPI description has no default value for it."""
     return NO_DATA
 
 
@@ -91,8 +91,9 @@ class PublishCall(Publishing, frozen=True, kw_only=True):
         float,
         Meta(
             ge=0,
-            description="Seconds since `idempotency_key` may have been published first; 0: it cannot have been. One "
-            "that is older than keys are remembered is looked up in the history. Error 112: it is not known.",
+            description="Seconds since a publication with `idempotency_key` may first have been sent; 0: this is the "
+            "first. If keys are not remembered for that long, it is looked up in the history. Error 112: it cannot be "
+            "known whether it was published.",
         ),
     ] = 0
 
@@ -146,7 +147,7 @@ class UnsubscribeCall(UserCall, frozen=True, kw_only=True):
 class CustomClose(Struct, frozen=True):
     """A custom close code. SDKs reconnect after 3000-3499 and 4000-4499, and not after the others."""
 
-    code: Annotated[int, Meta(description="3000 to 4999; 3000 has no close frame. 0 without a reason: 3503.")] = 0
+    code: Annotated[int, Meta(description="3000 to 4999; 3000 sends no close frame. 0 without a reason: 3503.")] = 0
     reason: Annotated[str, Meta(description=f"1 to {MAX_REASON_BYTES} bytes, not JSON.")] = ""
 
 
@@ -222,7 +223,7 @@ class BatchCall(Struct, frozen=True):
 
 
 class OldCall(Struct, frozen=True):
-    """The call of the one endpoint that old clients use."""
+    """A call at the single endpoint that old clients use."""
 
     method: str
     params: Json = field(default_factory=nothing)

@@ -1,11 +1,11 @@
 """The server API over HTTP: `POST /api/<method>`, JSON in, `{"result": ...}` or `{"error": ...}` out.
 
-Its shapes are Centrifugo's. HTTP statuses are about the request itself: 401 without a key, 403 with one whose scope
+Its shapes are Centrifugo's. HTTP statuses are about the request itself: 401 without a key, 403 with a key whose scope
 does not reach the method, 404 for a method that does not exist, 405, 400 for a body that is not a JSON object of the
 method's shape, 408, 413. Everything else is 200 with a result or an error in the body. With `X-Centrifugo-Error-Mode:
 transport` an error is the whole body, with a status of its own.
 
-`POST /api` takes the method inside the body, for old clients. `GET /api/openapi.json` describes all of it.
+`POST /api` takes the method inside the body, for old clients. `GET /api/openapi.json` describes all of this.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ from services.edge.server_api.methods import MAX_BODY_BYTES, ApiMethods
 from services.edge.server_api.openapi import ERROR_MODE, OTHER_ERROR_STATUS, STATUSES, TRANSPORT, describe
 
 BODY_TIMEOUT_S: Final = 10.0
-"""How long a body may take: as long as one of a client (`http_endpoint`)."""
+"""How long a body may take: as long as the body of a client's request (`http_endpoint`)."""
 
 _decode_batch = JsonDecoder[BatchCall](BatchCall).decode
 _decode_old_call = JsonDecoder[OldCall](OldCall).decode
 
 
 class ServerApi:
-    """The HTTP routes of the server API, for who has one of the `keys`.
+    """The HTTP routes of the server API, for callers that have one of the `keys`.
 
     `counts` and `failures` note the calls that are refused before a method handles them.
     """
@@ -70,7 +70,7 @@ class ServerApi:
         ]
 
     def pipelined(self, path: str) -> None:
-        """Counts a connection that was refused for too many requests at once, if the last one taken was a call."""
+        """Counts a connection that was refused for too many requests at once, if its last request taken was a call."""
         if path == "/api" or path.startswith("/api/"):
             self._counts.refused(path.removeprefix("/api/"), 429)
 
@@ -107,14 +107,15 @@ class ServerApi:
             answer = BadCall(codes.BAD_REQUEST, str(error))
             self._counts.refused(UNKNOWN, codes.BAD_REQUEST.code)
             self._failures.failed(UNKNOWN, answer, origin)
-        except UnknownMethod as rejection:  # the address is right
+        except UnknownMethod as rejection:  # the address exists, so the status is not 404
             answer = Rejected(rejection.error)
         except Rejected as rejection:
             answer = rejection
         return _respond(request, answer)
 
     async def _admit(self, request: Request, method: str = "") -> tuple[ApiKey, bytes] | Response:
-        """The key and the body of a request; the response to one that has no key, or none that reaches `method`."""
+        """The key and the body of a request; or the response that refuses it, as it has no key that reaches `method`,
+        or its body is too large or too late."""
         key = self._keys.of(request)
         if isinstance(key, Refusal):
             return self._refuse(request, *key)
@@ -141,7 +142,7 @@ class ServerApi:
 
 
 def _beyond(key: ApiKey, method: str, body: bytes | None = None) -> Refusal | None:
-    """Why the key does not reach the method; None if it does. Without its `body` a batch is taken to be reached."""
+    """Why the key does not reach the method; None if it does. Without its `body`, a batch counts as reached."""
     if key.scope == ALL:
         return None
     names = {method} if method != BATCH else _commands_of(body)
@@ -150,7 +151,7 @@ def _beyond(key: ApiKey, method: str, body: bytes | None = None) -> Refusal | No
 
 
 def _commands_of(body: bytes | None) -> set[str]:
-    """The methods in a batch; none if it has another shape, as it is refused for that."""
+    """The methods in a batch; none if the body is not a batch, as the call is refused for that later."""
     try:
         return set() if body is None else {name for command in _decode_batch(body).commands for name in command}
     except msgspec.DecodeError:

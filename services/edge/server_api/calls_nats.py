@@ -1,8 +1,9 @@
 """The server API over NATS: a request to the subject of a method, with the same body and answer as over HTTP.
 
 Edges share the requests in a queue group. There is no key: a client of NATS that may publish to these subjects is
-trusted, as is one that may publish to those of channels. A message without a reply subject is carried out all the same;
-one that wants its answer anywhere but in an inbox is not, as the edge may publish where the caller may not.
+trusted, like one that may publish to the subjects of channels. A message without a reply subject is carried out
+nevertheless. A message whose reply subject is not an inbox is refused, as the edge may publish where the caller may
+not.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class NatsApi:
             self._subscription = self._link.subscribe(subjects.API_ALL, self._hear, subjects.API_QUEUE)
 
     async def leave(self, within_s: float) -> None:
-        """Takes no more calls; returns when those that were taken are answered, or after `within_s` seconds."""
+        """Takes no more calls; returns when the calls taken before are answered, or after `within_s` seconds."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within_s
         self._leaving = True

@@ -65,7 +65,7 @@ class Prepared:
 class ChannelMethods:
     """The methods on channels. Methods raise `Rejected`, `BrokerAway`.
 
-    `namespaces` returns those of now; `max_length`: characters of a channel's name.
+    `namespaces` returns the present namespaces; `max_length`: the most characters of a channel's name.
     """
 
     def __init__(self, node: Node, namespaces: Callable[[], Namespaces], max_length: int) -> None:
@@ -83,10 +83,11 @@ class ChannelMethods:
     # --- publish -----------------------------------------------------------------------------------------------------
 
     async def publish(self, channel: str, what: Prepared, key_age_s: float = 0.0) -> PublishAnswer:
-        """Publishes; returns once it is stored, or NATS has it.
+        """Publishes; returns once the publication is stored or, without history, once NATS has it.
 
         The next call of the same backend may come by another edge, and must not overtake this one. `key_age_s`: seconds
-        since its key may have been published first. Raises `Rejected` (112) if nobody knows any more whether it was.
+        since a publication with its key may first have been sent. Raises `Rejected` (112) if it cannot be known any
+        more whether that was published.
         """
         rules = self.rules(channel)
         self.check_data(what, [channel])
@@ -106,7 +107,7 @@ class ChannelMethods:
         return PublishAnswer(position.offset, position.epoch) if position is not None else PublishAnswer()
 
     def check_data(self, what: Prepared, channels: Iterable[str]) -> None:
-        """Raises `Rejected` for an empty payload if none of these channels has binary data."""
+        """Raises `Rejected` for an empty payload, unless one of these channels has binary data."""
         if not bytes(what.publication.data) and not any(map(self._takes_empty, channels)):
             raise Rejected(codes.BAD_REQUEST, "expected data")
 
@@ -212,7 +213,7 @@ def _data_of(call: Publishing) -> Raw:
             check_nesting(Raw(data))
             return Raw(data)
     if not bytes(call.data):
-        return NO_DATA  # where the namespace has binary data
+        return NO_DATA  # allowed if the namespace has binary data
     try:
         return payload(bytes(call.data))
     except TooDeep as error:

@@ -1,7 +1,7 @@
 """The server API, whichever way a call comes in: `ApiMethods.call(method, body)`.
 
 A call takes JSON, and returns a struct or raises `Rejected`. It ends within `CALL_DEADLINE_S`, whatever the cluster
-does: what is not done by then is answered with error 100, in a batch or broadcast for each command by itself.
+does: a call that is not done by then gets error 100; in a batch or broadcast, each command by itself.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ Handler = Callable[[Any], Awaitable[Struct]]
 
 
 class ApiMethods:
-    """All methods, with the bounds on calls in progress. `failures` logs those that fail."""
+    """All methods, with the bounds on calls in progress. `failures` logs calls that fail."""
 
     def __init__(
         self,
@@ -169,7 +169,7 @@ class ApiMethods:
             raise BadCall(codes.BAD_REQUEST, str(error)) from None
 
     async def _finish(self, work: Awaitable[T], deadline: float, method: str) -> T:
-        """The result of `work`, which is that of a method. Raises `Rejected` for any failure of it."""
+        """The result of `work`, which is the work of a method. Raises `Rejected` for any failure."""
         now = asyncio.get_running_loop().time
         began = now()
         try:
@@ -186,11 +186,11 @@ class ApiMethods:
             raise Rejected(codes.INTERNAL, hint="a fault of this edge, logged with its traceback") from None
 
     def _count_cut_off(self, method: str, after_s: float) -> None:
-        """Counts as failed what the deadline has ended."""
+        """Counts as failed a method that the deadline has ended."""
         if method == "publish":
             self._tally.publish_failed("timeout")
         elif method == "rpc":
-            # Which method it was is not known here: it counts for the backend of most.
+            # The RPC's method is not known here: it counts for the backend of methods without a namespace.
             self._tally.question_cut_off(self._backends.of_method(""), "rpc", after_s)
 
     # --- several in one ----------------------------------------------------------------------------------------------
@@ -266,9 +266,9 @@ class ApiMethods:
         except BackendError as error:
             raise Rejected(error.error) from None
         except BackendDisconnect:
-            raise Rejected(codes.INTERNAL, hint="the backend answers with a disconnect, and no client asks") from None
+            raise Rejected(codes.INTERNAL, hint="the backend answered with a disconnect, but no client asks") from None
         except (BadAnswer, ValueError) as error:
-            if not isinstance(error, BadAnswer):  # those are counted already
+            if not isinstance(error, BadAnswer):  # a `BadAnswer` is counted already
                 self._tally.backend_failed(self._backends.of_method(call.method), "rpc", "bad_answer")
             if isinstance(error, TooDeep):
                 raise Rejected(codes.BAD_REQUEST, str(error)) from None

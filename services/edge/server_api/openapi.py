@@ -18,9 +18,9 @@ from services.edge.server_api.calls import OldCall
 ERROR_MODE: Final = "X-Centrifugo-Error-Mode"
 TRANSPORT: Final = "transport"
 STATUSES: Final = {100: 500, 102: 404, 103: 403, 104: 404, 106: 413, 107: 400, 108: 400, 111: 429, 112: 416, 113: 409}
-"""The status of each error in this mode: Centrifugo's, and our own for errors that it does not answer with."""
+"""The status of each error in this mode: Centrifugo's status, or our own for errors that Centrifugo does not have."""
 OTHER_ERROR_STATUS: Final = 500
-"""Centrifugo's for unknown errors, such as a backend's own in the answer to an RPC."""
+"""Centrifugo's status for unknown errors, such as a backend's own error in the answer to an RPC."""
 
 _ERRORS = {
     "400": "The body is not JSON of the method's shape. In the error mode `transport`: error 107 or 108.",
@@ -31,11 +31,11 @@ _ERRORS = {
     "413": "The body is too large. In the error mode `transport`: error 106.",
     "416": "In the error mode `transport`: error 112.",
     "429": "In the error mode `transport`: error 111.",
-    "500": "In the error mode `transport`: error 100, or a backend's own.",
+    "500": "In the error mode `transport`: error 100, or a backend's own error.",
 }
 _DESCRIPTION = """\
 Shapes are Centrifugo's, so its API libraries work unmodified. Every answer with status 200 has `result` or `error` (a
-batch: `replies`). The same over NATS: a request to the subject of a method has the same body and the same answer."""
+batch: `replies`). It is the same over NATS: a request to a method's subject has the same body and the same answer."""
 
 
 def describe() -> dict[str, Any]:
@@ -83,7 +83,7 @@ def _scopes(name: str, scope: str) -> str:
 
 
 def _allow_null(schema: dict[str, Any]) -> None:
-    """Null is the same as a field that is left out, where one may be."""
+    """Null is the same as leaving out an optional field."""
     for name, field in schema["properties"].items():
         if name in schema["required"]:
             continue
