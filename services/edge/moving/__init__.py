@@ -1,1 +1,1 @@
-"""The way over from another server: what its configuration becomes, and what it does not."""
+"""Moving from another server: what its configuration becomes, and which options have no counterpart."""

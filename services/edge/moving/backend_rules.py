@@ -1,6 +1,6 @@
 """Which backend a proxy of Centrifugo becomes, and which hooks and RPCs ask it. Pure.
 
-A proxy is known by its table: "client.proxy.connect", or "proxies[rooms]" for one with a name.
+A proxy is identified by its table: "client.proxy.connect", or "proxies[rooms]" if it has a name.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ _NAMED: Final = "proxies["
 RPC: Final = "rpc"
 
 Backends = Mapping[str, Mapping[str, Any]]
-"""The tables `backends` by the tables of the proxies that they were."""
+"""The tables of `backends`, by the tables of the proxies that they are made from."""
 
 
 def table_of(option: Option) -> str:
-    """The proxy that an option belongs to, "" for none."""
+    """The proxy that an option belongs to, "" if it belongs to none."""
     return option.path.removesuffix(option.name.removeprefix("proxy")) if option.name.startswith("proxy.") else ""
 
 
 def backend_names(tables: Iterable[str]) -> dict[str, str]:
-    """The name of each proxy's backend: its own, or that of its event."""
+    """The name of each proxy's backend: the proxy's own name, or the name of its event."""
     names: dict[str, str] = {}
     events = {table: event for event, table in PLACES.items()}
     for table in sorted(dict.fromkeys(tables), key=lambda each: not each.startswith(_NAMED)):
@@ -44,7 +44,7 @@ def backend_names(tables: Iterable[str]) -> dict[str, str]:
 
 
 def choose_for_clients(client: dict[str, Any], backends: Backends) -> list[str]:
-    """Names the backends of the hooks about connections. Returns the hooks without one, which are asked on NATS."""
+    """Sets the backends of hooks about connections. Returns the hooks without a backend, which are asked on NATS."""
     return _choose(client, {event: PLACES[event] for event in OF_CLIENTS}, backends)
 
 
@@ -79,7 +79,7 @@ def rpc_section(values: Mapping[str, Any], backends: Backends) -> tuple[dict[str
 
 
 def table_of_rpc(name: Any) -> str:
-    """The table of the proxy that RPCs ask for which this name is given."""
+    """The table of the proxy that answers RPCs, if this is its name."""
     return _table(RPC, name)
 
 
@@ -98,6 +98,6 @@ def _table(event: str, name: Any) -> str:
 
 
 def _longer(asked: Iterable[Mapping[str, Any]], usual: float) -> Any:
-    """The longest time that one of these may take, if it is longer than usual; else None."""
+    """The longest timeout of these backends, if it is longer than usual; otherwise None."""
     longest = max((each.get("timeout", 0) for each in asked), key=Duration.parse, default=0)
     return longest if Duration.parse(longest) > usual else None

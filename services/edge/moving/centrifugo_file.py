@@ -13,9 +13,9 @@ import msgspec
 from services.chassis.process.configured_files import read_configured
 
 MAX_BYTES: Final = 4 * 1024**2
-"""Of the file. One with every option has 40 KiB."""
+"""The largest file. A file with every option has 40 KiB."""
 MAX_OPTIONS: Final = 20_000
-"""In one file, with what YAML's aliases repeat."""
+"""The most options in one file, including those that YAML's aliases repeat."""
 MAX_DEPTH: Final = 20
 
 WITHOUT_NAMESPACE: Final = ""
@@ -28,7 +28,7 @@ _OF_LISTS: Final = {
     f"{_RPC}.namespaces": "rpc_namespace",
     "consumers": "consumers",
 }
-"""Lists of tables, each with a name; and what stands for one of them in the table of options."""
+"""Lists of tables that have names; and the word that stands for one of these tables in the table of options."""
 _WITHOUT: Final = {"channel.without_namespace": "namespace", f"{_RPC}.without_namespace": "rpc_namespace"}
 _VALUES: Final = ("static_headers", "static_metadata", "channel_replacements")
 """Tables that are the value of one option."""
@@ -40,7 +40,7 @@ PLACES: Final = {
     "sub_refresh": "channel.proxy.sub_refresh",
     _RPC: f"{_RPC}.proxy",
 }
-"""The tables of the proxies that have a place in place of a name, by what they are asked."""
+"""The tables of proxies that have a fixed place and no name, by the event about which they are asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def _parsed(path: Path, data: bytes) -> Any:
 
 
 def _parsed_yaml(text: str) -> Any:
-    import yaml  # of the extra `local`: images do without
+    import yaml  # a dependency of the extra `local`, which images do not have
 
     try:
         return yaml.safe_load(text)
@@ -123,7 +123,7 @@ def _leaves(path: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
         for key, each in value.items():
             key = str(key).lower()
             yield from _leaves(f"{path}.{key}" if path else key, each, depth + 1)
-    elif value is not None:  # as if it were not there
+    elif value is not None:  # null is the same as an option that is left out
         yield path, value
 
 

@@ -1,4 +1,4 @@
-"""The command line of `python -m services.edge import-centrifugo`: read at each start, so it imports nothing large."""
+"""The command line of `python -m services.edge import-centrifugo`. Each start loads it, so it imports nothing large."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Durations of Go, and how a value is said to have no counterpart."""
+"""Go's durations, and the error for a value that has no counterpart."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _DURATION: Final = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h|d|w)", re.A
 
 
 class NotConvertible(ValueError):
-    """The edge's key cannot say what the value says. The text tells why, without the value.
+    """The edge's key cannot express the value. The text says why, without the value.
 
-    `taken` is the part of the value that the key can say, None for nothing.
+    `taken` is the part of the value that the key can express, None if there is none.
     """
 
     def __init__(self, why: str, taken: Any = None) -> None:
@@ -37,7 +37,7 @@ class NotConvertible(ValueError):
 
 
 def duration(value: Any) -> Any:
-    """A duration of Go as it is, if the edge reads it too, else in seconds; a number is of nanoseconds."""
+    """A Go duration: unchanged if the edge can read it, otherwise in seconds. A number is in nanoseconds."""
     if isinstance(value, str):
         try:
             if not value.isdigit():
@@ -49,7 +49,9 @@ def duration(value: Any) -> Any:
         if "".join(number + unit for number, unit in parts) == value:
             return _plain(sum((Decimal(number) * _UNIT_S[unit] for number, unit in parts), Decimal(0)))
     if isinstance(value, bool) or not re.fullmatch(r"\d+", str(value), re.ASCII):
-        raise NotConvertible("expected a duration of 0 or more; what it switches off in Centrifugo is always on here")
+        raise NotConvertible(
+            "expected a duration of 0 or more; what a negative one switches off in Centrifugo is always on here"
+        )
     return _plain(int(value) * _UNIT_S["ns"])
 
 

@@ -1,4 +1,4 @@
-"""Which keys the configuration of this edge has, and of which type."""
+"""Which keys the configuration of an edge has, and their types."""
 
 from __future__ import annotations
 
@@ -32,5 +32,5 @@ def _field(schema: Any, name: str) -> Any:
 
 
 def _item(kind: Any) -> Any:
-    """The table of which `kind` is a list."""
+    """The type of the tables in a list of the type `kind`."""
     return next(iter(getattr(kind, "__args__", ())), None)

@@ -1,4 +1,4 @@
-"""Imports a configuration of Centrifugo: writes the edge's, and says what became of each option."""
+"""Imports a configuration of Centrifugo: writes the edge's configuration, and reports what became of each option."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from services.edge.moving.toml_text import toml_text
 from services.edge.moving.translation import Translation
 
 _BEHIND_A_PROXY: Final = (
-    "behind a proxy or a balancer: name its addresses in edge.trusted_proxies, or all clients have one address for "
-    "limits"
+    "behind a proxy or a load balancer: name its addresses in edge.trusted_proxies, or limits count all clients as one "
+    "address"
 )
 _SHOWN: Final = 3
 _MODE: Final = 0o600
-"""Of the file, as it may hold secrets."""
+"""The mode of the file, as it may hold secrets."""
 
 
 def import_centrifugo(file: Path, to: Path | None) -> None:
-    """Writes what `file` becomes into the new file `to`, None: to the standard output; and reports on each option.
+    """Converts `file`, writes the result to the new file `to` (None: the standard output), and reports on each option.
 
-    Exits the process with the reason if `file` cannot be read or is of an older version, or `to` cannot be made; and
-    with 1 if an edge would not start with what it wrote.
+    Exits the process with the reason if `file` cannot be read or is from an older version, or if `to` cannot be made;
+    and with 1 if an edge would not start with the result.
     """
     try:
         options = read_options(file)
@@ -40,8 +40,8 @@ def import_centrifugo(file: Path, to: Path | None) -> None:
         sys.exit(f"fairlead-edge: {error}")
     if older := translation.of_an_older_version:
         sys.exit(
-            f"fairlead-edge: {file} is of Centrifugo 5 or older, by {_some(older)}: bring it to version 6 first, "
-            "with the converter of Centrifugo's site; nothing was written"
+            f"fairlead-edge: {file} is from Centrifugo 5 or older, as it has {_some(older)}: convert it to version 6 "
+            "first, with the converter on Centrifugo's site; nothing was written"
         )
     text = toml_text(translation.tables(), f"Written by import-centrifugo from {file.name}.")
     lines = [f"{file}: {len(options)} options", *report(translation.lines)]
@@ -76,7 +76,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _mistakes_in(text: str) -> list[str]:
-    """The same for a configuration that is not in a file."""
+    """The same as `_mistakes`, for a configuration that is not in a file."""
     try:
         with TemporaryDirectory() as folder:
             path = Path(folder, DEFAULT)
@@ -87,7 +87,7 @@ def _mistakes_in(text: str) -> list[str]:
 
 
 def _mistakes(path: Path) -> list[str]:
-    """Why an edge does not take the file as it is, without any variable."""
+    """Why an edge does not start with the file as it is, without any environment variable."""
     try:
         from_environ({CONFIG_VARIABLE: str(path)})
     except ConfigurationError as error:
@@ -97,5 +97,5 @@ def _mistakes(path: Path) -> list[str]:
 
 def _outcome(done: str, mistakes: list[str]) -> list[str]:
     if mistakes:
-        return [f"{done}; before an edge starts:", *(f"  {mistake}" for mistake in mistakes)]
+        return [f"{done}; correct this before you start an edge:", *(f"  {mistake}" for mistake in mistakes)]
     return [f"{done}, which is valid"]

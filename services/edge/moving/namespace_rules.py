@@ -1,4 +1,4 @@
-"""Options of a namespace that Centrifugo takes and an edge refuses, as there they have no effect. Pure."""
+"""Options of a namespace that Centrifugo accepts without effect, and an edge refuses. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NO_HISTORY: Final = "there is no history without history_size and history_ttl, 
 
 
 def adjust(options: dict[str, Any]) -> dict[str, str]:
-    """Takes out of the options of one namespace what would stop the start, and says why, by key."""
+    """Removes options of one namespace with which an edge would not start. Returns the reasons, by key."""
     ttl = Duration.parse(options.get("history_ttl", 0))
     if not (ttl and options.get("history_size")):
         return _without(options, _OF_HISTORY, _NO_HISTORY)

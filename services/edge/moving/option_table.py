@@ -14,14 +14,14 @@ _FILE: Final = "centrifugo_options.toml"
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The edge's key `target` says the same."""
+    """The edge's key `target` has the same meaning."""
 
     target: str
 
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """The edge behaves as with `value`; for who has another one, `otherwise` says what to do."""
+    """The edge always behaves as with `value`; for any other value, `otherwise` says what to do."""
 
     value: Any
     otherwise: str
@@ -29,14 +29,14 @@ class Fixed:
 
 @dataclass(frozen=True, slots=True)
 class NotNeeded:
-    """Nothing has to say it; `why`."""
+    """An edge does not need such an option; `why` says the reason."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class NotThere:
-    """Nothing can say it; `instead`, what to do."""
+    """An edge has no such option; `instead` says what to do."""
 
     instead: str
 
@@ -45,7 +45,7 @@ Row = Kept | Fixed | NotNeeded | NotThere
 
 
 class OptionTable:
-    """The rows by the path of an option, as the data file's first lines describe it."""
+    """The rows by the paths of options, as the first lines of the data file describe them."""
 
     def __init__(self, text: str) -> None:
         data = tomllib.loads(text)
@@ -60,17 +60,17 @@ class OptionTable:
         self.defaults: Mapping[str, Any] = data["defaults"]
 
     def row(self, option: str) -> Row | None:
-        """The row of an option; None for one that Centrifugo does not have."""
+        """The row of an option; None if Centrifugo has no such option."""
         best = _best(option, self.rows)
         return self.rows[best] if best else None
 
 
 def read_table() -> OptionTable:
-    """The table that this edge comes with."""
+    """The table that is part of this package."""
     return OptionTable((files(__package__) / _FILE).read_text(encoding="utf-8"))
 
 
 def _best(option: str, patterns: Iterable[str]) -> str:
-    """The longest pattern that matches, "" for none. The option itself is longer than any pattern of its own."""
+    """The longest pattern that matches, "" if none does. An exact match wins over all others."""
     matching = [pattern for pattern in patterns if pattern == option or fnmatchcase(option, pattern)]
     return option if option in matching else max(matching, key=len, default="")

@@ -14,7 +14,7 @@ from services.edge.hook_settings import COMMAND_DEADLINE_S
 from services.edge.moving.durations import NotConvertible, duration
 
 _LONGEST: Final = "4.4s"
-"""The longest time for an answer that a backend may have."""
+"""The longest timeout that a backend may have."""
 _GRPC: Final = "grpc://"
 _HALVES: Final = ("to_error", "to_disconnect")
 _PEM: Final = "-----BEGIN"
@@ -27,7 +27,7 @@ def is_grpc(endpoint: Any) -> bool:
 
 def _endpoint(value: Any) -> tuple[Any, str]:
     if is_grpc(value):
-        raise NotConvertible("gRPC is not there: a backend is asked over HTTP, or on NATS")
+        raise NotConvertible("gRPC is not supported: a backend is asked over HTTP, or on NATS")
     if mistake := _mistake_of_backend(url=str(value)):
         raise NotConvertible(f"a backend is asked over HTTP, or on NATS; {mistake}")
     return value, ""
@@ -56,7 +56,7 @@ def _static_headers(value: Any) -> tuple[Any, str]:
 
 
 def _taken(names: list[Any], mistake_of: Callable[[Any], str]) -> tuple[list[Any], str]:
-    """The names of headers that a backend may be told, and what is said of the others."""
+    """The names of headers that a backend may get, and a remark on the others."""
     mistakes = {name: mistake for name in names if (mistake := mistake_of(name))}
     return [name for name in names if name not in mistakes], "; ".join(mistakes.values())
 
@@ -71,7 +71,8 @@ def _mistake_of_backend(**options: Any) -> str:
 
 
 def _transforms(value: Any) -> tuple[Any, str]:
-    """Without the half that says nothing, as the file of all defaults has both. The first one for a status counts."""
+    """The transforms without halves that are empty: Centrifugo's file of all defaults has both halves. The first
+    transform for a status counts."""
     if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
         raise NotConvertible("expected a list of tables")
     made: dict[Any, dict[str, Any]] = {}
@@ -80,7 +81,7 @@ def _transforms(value: Any) -> tuple[Any, str]:
         entry = {key: part for key, part in each.items() if key not in _HALVES}
         entry |= {key: dict(each[key]) for key in _HALVES if isinstance(each.get(key), dict) and each[key].get("code")}
         if "to_disconnect" in entry and not entry["to_disconnect"].get("reason"):
-            entry["to_disconnect"]["reason"] = f"status {each.get('status_code')}"  # an edge wants one
+            entry["to_disconnect"]["reason"] = f"status {each.get('status_code')}"  # an edge requires a reason
         try:
             made.setdefault(msgspec.convert(entry, StatusToCode).status_code, entry)
         except msgspec.ValidationError as error:
@@ -89,7 +90,7 @@ def _transforms(value: Any) -> tuple[Any, str]:
 
 
 def _pem_file(value: Any) -> tuple[Any, str]:
-    """A path: Centrifugo takes the PEM text itself, too, or that in base64."""
+    """A path. Centrifugo also takes the PEM text itself, plain or in base64; an edge does not."""
     text = str(value)
     try:
         decoded = binascii.a2b_base64(text, strict_mode=True).decode("latin-1")
@@ -113,4 +114,4 @@ OF_PROXIES: Final[Mapping[str, Callable[[Any], tuple[Any, str]]]] = {
         for key in ("server_ca_pem", "cert_pem", "key_pem")
     },
 }
-"""By option: what gives back the value, and what there is to say about it. Raises `NotConvertible`."""
+"""Converters by option. Each returns the value and a remark, "" for none, or raises `NotConvertible`."""

@@ -1,4 +1,4 @@
-"""What became of each option of another server's configuration. No value is shown, as some are secret."""
+"""Reports what became of each option of another server's configuration. Shows no values, as some are secret."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One option: where it stands, the verdict, the key that it became ("" for none), and what there is to say."""
+    """One option: its path, the verdict, the key that it became ("" for none), and a remark in `says` ("" for none)."""
 
     option: str
     verdict: Verdict
@@ -30,7 +30,7 @@ class Line:
 
     @property
     def became(self) -> str:
-        """The option, and its new name."""
+        """The option, with its new name if it is renamed."""
         return f"{self.option} -> {self.key}" if self.verdict is Verdict.RENAMED else self.option
 
 
@@ -38,9 +38,9 @@ _DOT: Final = re.compile(r"\.(?![^\[]*\])")  # not in a name: "channel.namespace
 
 
 def report(lines: Iterable[Line]) -> Iterator[str]:
-    """The options by verdict, each verdict with their number. What is said of several stands above them.
+    """The options by verdict, each verdict with their number. A remark on several options stands above them.
 
-    A table in which the same is said of all options is one line with their number.
+    A table whose options all have the same remark is one line with their number.
     """
     given = list(lines)
     tables: dict[str, list[Line]] = {}
@@ -69,7 +69,7 @@ def _tables(option: str) -> Iterator[str]:
 
 
 def _entries(members: Sequence[Line], tables: dict[str, list[Line]]) -> Iterator[str]:
-    """An entry for each of the options of which the same is said, or for the widest table that has no others."""
+    """An entry for each of the options, which have the same remark, or for the widest table that has no others."""
     first = members[0]
     alike = (first.verdict, first.says)
     written: set[str] = set()

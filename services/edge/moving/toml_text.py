@@ -1,6 +1,6 @@
 """Writes the tables of a configuration as TOML.
 
-A package for it would be installed with every edge, for a command that is used once.
+A package for this would be installed with every edge, for a command that is used once.
 """
 
 from __future__ import annotations
@@ -48,5 +48,5 @@ def _value(value: object) -> str:
         return f"[{', '.join(map(_value, value))}]"
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{_key(name)} = {_value(each)}" for name, each in value.items()) + " }"
-    # JSON's texts are TOML's, but for DEL, which TOML wants escaped, and for pairs of surrogates, which it has not.
+    # JSON's strings are valid in TOML, except for DEL, which TOML wants escaped, and surrogate pairs, which it lacks.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,4 +1,4 @@
-"""Turns the options of a Centrifugo into the tables of an edge's configuration, and says what became of each. Pure."""
+"""Turns Centrifugo's options into the tables of an edge's configuration, and reports what became of each. Pure."""
 
 from __future__ import annotations
 
@@ -34,33 +34,33 @@ Tables = dict[str, Any]
 _OF_TRANSPORTS: Final = "client.transports"
 _OF_SIZE: Final = "client.message_size_limit"
 _TWO_PORTS: Final = {"http_server.internal_port": "edge.port", "http_server.port": "edge.client_port"}
-"""With a second port Centrifugo keeps the first one for clients alone; here the second port is theirs."""
+"""With a second port, Centrifugo's first port is for clients only; on an edge the second port is for clients only."""
 _PREVIOUS_KEYS: Final = {
     "client.token.hmac_previous_secret_key": "client.token_keys",
     "client.subscription_token.hmac_previous_secret_key": "client.subscription_token_keys",
 }
 _VALID_UNTIL: Final = "_valid_until"
-_UNKNOWN: Final = "no option of Centrifugo 6: misspelt, of its PRO edition, or newer than this table"
+_UNKNOWN: Final = "not an option of Centrifugo 6: misspelt, of its PRO edition, or newer than this table"
 _OF_AN_OLDER_VERSION: Final = (
-    "no option of Centrifugo 6: if the file is of an older version, bring it to version 6 first"
+    "not an option of Centrifugo 6: if the file is from an older version, convert it to version 6 first"
 )
 _ONLY_IN_6: Final = ("channel.", "client.", "http_server.", "http_api.", "engine.", "broker.")
 """Tables that a configuration of version 5 does not have."""
 _USERS_OF_CHANNELS: Final = "the subscribe hook is asked about these channels, too, and decides alone"
-_ON_NATS: Final = "asked on NATS, as its proxy has no address of HTTP"
-_NO_BACKEND: Final = "this proxy becomes no backend, as it has no address of HTTP: backends answer on NATS"
-_NO_PROXY: Final = "proxies has none of this name: name one that is there"
+_ON_NATS: Final = "asked on NATS, as its proxy has no HTTP address"
+_NO_BACKEND: Final = "this proxy does not become a backend, as it has no HTTP address: backends answer on NATS"
+_NO_PROXY: Final = "no table of proxies has this name: name one that exists"
 _OTHER_KEYS: Final = ("hmac_secret_key", "hmac_previous_secret_key", "rsa_public_key", "ecdsa_public_key")
-_JWKS_ALONE: Final = "tokens are verified with the keys of jwks_public_endpoint alone, in Centrifugo, too"
+_JWKS_ALONE: Final = "only the keys of jwks_public_endpoint verify tokens, as in Centrifugo"
 _OF_RPCS: Final = f"{RPC}."
 _RPCS_ON_NATS: Final = "no proxy answers RPCs over HTTP: backends answer them on NATS"
-_BEFORE_6_9: Final = "until 6.9 these came from emulated headers as well: name those in emulated_headers, too"
+_BEFORE_6_9: Final = "until 6.9 emulated headers counted as well: if you use them, name them in emulated_headers, too"
 
 
 class Translation:
-    """What has been made of the options so far: `tables` of the configuration, and a line for each option.
+    """What the options become: `tables` of the configuration, and a line of the report for each option.
 
-    `now` is the time in Unix seconds: a key whose time is over is not taken along.
+    `now` is the time in Unix seconds: a key that is no longer valid is left out.
     """
 
     def __init__(self, options: Iterable[Option], table: OptionTable, now: float = 0) -> None:
@@ -86,12 +86,12 @@ class Translation:
 
     @property
     def lines(self) -> list[Line]:
-        """One for each option, and one for each default of Centrifugo that is written."""
+        """A line for each option, and one for each default of Centrifugo that is written."""
         return list(self._lines.values())
 
     @property
     def of_an_older_version(self) -> list[str]:
-        """The options by which the file is of version 5 or older, and not of 6; none if it is of 6."""
+        """The options that show that the file is from version 5 or older; none if it is from version 6."""
         if any(path.startswith(_ONLY_IN_6) for path in self._values):
             return []
         return [line.option for line in self._lines.values() if line.says == _OF_AN_OLDER_VERSION]
@@ -142,14 +142,14 @@ class Translation:
     def _take_previous_key(self, option: Option) -> None:
         until = self._values.get(f"{option.path}{_VALID_UNTIL}") or 0
         if isinstance(until, int | float) and 0 < until < self._now:
-            self._say(option, Verdict.NOT_NEEDED, says="its time is over")
+            self._say(option, Verdict.NOT_NEEDED, says="it is no longer valid")
             return
         key = _PREVIOUS_KEYS[option.path]
         self._section("client")[key.partition(".")[2]] = [{"algorithm": "HS256", "secret": option.value}]
         self._say(option, Verdict.RENAMED, key, "for HS256; remove it when the last token has expired")
 
     def _row_name(self, option: Option) -> str:
-        """Where the table has the option: those of a consumer among those of its type."""
+        """The option's name in the table: an option of a consumer is listed under the consumer's type."""
         if not option.name.startswith("consumers."):
             return option.name
         kind = self._values.get(f"consumers[{option.owner}].type")
@@ -172,7 +172,7 @@ class Translation:
         if target == _OF_SIZE:
             self._section(section)[key] = max(value, self._section(section).get(key, 0))
         elif target == f"{BACKEND}.name":
-            self._owner(section, option)  # which has its name
+            self._owner(section, option)  # sets the name
         elif value != "" and not (section == NAMESPACE and option.name.startswith("channel.")):
             self._owner(section, option)[key] = value
         same = target in (option.name, option.path)
@@ -198,7 +198,7 @@ class Translation:
             if not endpoint:
                 return f"{proxy} has no endpoint"
             if option.name != "proxy.endpoint" and not str(endpoint).startswith(("http://", "https://")):
-                return f"{proxy} is asked over gRPC" if is_grpc(endpoint) else f"{proxy} has no address of HTTP"
+                return f"{proxy} is asked over gRPC" if is_grpc(endpoint) else f"{proxy} has no HTTP address"
         if option.path.endswith("_proxy_name") or option.name == "rpc_namespace.proxy_name":
             switch = option.path.removesuffix("name") + "enabled"
             if self._values.get(switch) is not True:
@@ -216,14 +216,14 @@ class Translation:
         self._lines[option.path] = Line(option.path, verdict, key, says)
 
     def _say_not_there(self, option: Option, instead: str) -> None:
-        """Nobody misses what is off."""
+        """An option that is off is not needed."""
         if option.value in (False, None, "", 0, "0s", [], {}):
             self._say(option, Verdict.NOT_NEEDED, says="it is off")
         else:
             self._say(option, Verdict.NOT_THERE, says=instead)
 
     def _settle(self) -> None:
-        """What can be said when all options are known."""
+        """Does what requires that all options are known."""
         self._settle_transports()
         self._settle_size()
         for path, key in (
@@ -240,7 +240,7 @@ class Translation:
         self._settle_hooks()
 
     def _settle_hooks(self) -> None:
-        """Which backend answers which hook and which RPC."""
+        """Decides which backend answers which hook and which RPC."""
         rpc, longer = rpc_section(self._values, self._backends)
         if rpc:
             self._tables["rpc"] = rpc
@@ -270,7 +270,7 @@ class Translation:
                 self._note(_ON_NATS if event in alone else timeout, switch.format(event))
 
     def _say_of_rpcs(self) -> None:
-        """Of options that are not written."""
+        """Reports options of RPCs that are not written."""
         for path, line in self._lines.items():
             if not (path.startswith(_OF_RPCS) and line.key.startswith(_OF_RPCS)):
                 continue
@@ -280,7 +280,7 @@ class Translation:
                 self._lines[path] = Line(path, Verdict.NOT_NEEDED, says=_RPCS_ON_NATS)
 
     def _say_of_name(self, path: str) -> None:
-        """Of the name of a proxy, at `path`, that has become no backend."""
+        """Reports the name of a proxy, at `path`, that has not become a backend."""
         if path not in self._lines:
             return
         name = self._values[path]
@@ -290,7 +290,7 @@ class Translation:
             self._lines[path] = Line(path, Verdict.NOT_THERE, says=_NO_PROXY)
 
     def _settle_keys(self) -> None:
-        """Centrifugo looks at no other key where there is a JWKS; an edge takes none beside one for each issuer."""
+        """With a JWKS, Centrifugo ignores other keys; with one for each issuer, an edge does not accept other keys."""
         for kind in ("token", "subscription_token"):
             if not PLACE.search(str(self._values.get(f"client.{kind}.jwks_public_endpoint", ""))):
                 continue
@@ -301,7 +301,7 @@ class Translation:
                     self._lines[path] = Line(path, Verdict.NOT_NEEDED, says=_JWKS_ALONE)
 
     def _settle_headers(self) -> None:
-        """A client may not replace a static header: Centrifugo lets it."""
+        """On an edge, a client may not replace a static header; in Centrifugo it may."""
         for proxy, backend in self._backends.items():
             static = {name.lower() for name in backend.get("static_headers", {})}
             for key in ("http_headers", "emulated_headers"):
@@ -312,13 +312,13 @@ class Translation:
                 self._note(_BEFORE_6_9, f"{proxy}.http_headers")
 
     def _settle_tls(self) -> None:
-        """Without the scheme, an edge takes what NATS offers."""
+        """Asks for TLS by the scheme: without it, an edge takes what NATS offers."""
         nats = self._tables.get("nats", {})
         if self._values.get("broker.nats.tls.enabled") is True and "url" in nats:
             nats["url"] = nats["url"].replace("nats://", "tls://")
 
     def _note(self, says: str, *options: str) -> None:
-        """Says it as well of those of the options that are in the file and are kept."""
+        """Adds a remark to those of the options that are in the file and are kept."""
         for option in options:
             if (line := self._lines.get(option)) and line.verdict in (Verdict.SAME, Verdict.RENAMED):
                 self._lines[option] = replace(line, says="; ".join(filter(None, (line.says, says))))
@@ -341,7 +341,7 @@ class Translation:
                     self._lines[path] = Line(path, Verdict.NOT_NEEDED, says=why)
 
     def _shown(self, target: str, option: Option) -> str:
-        """The key as the report has it: an option of the same namespace, or of the backend that a proxy becomes."""
+        """The key as the report shows it: an option of the same namespace, or of the backend that a proxy becomes."""
         if target.startswith(f"{BACKEND}."):
             return f"{BACKENDS}[{self._names[table_of(option)]}]{target.removeprefix(BACKEND)}"
         if option.name.startswith("rpc_namespace.") and option.owner:

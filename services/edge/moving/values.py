@@ -16,15 +16,15 @@ from services.edge.patterns import check_effort
 
 _LEVELS: Final = {"trace": "debug", "warn": "warning", "fatal": "error", "none": "error"}
 _OF_GLOBS: Final = re.compile(r"[?{}\\]|\[(?![0-9a-f.*]*:[0-9a-f:.*]*\])", re.IGNORECASE)
-"""What is special in Centrifugo's origins besides `*`. An address of IPv6 is in brackets, too."""
+"""What is special in Centrifugo's origins besides `*`, but not the brackets of an IPv6 address."""
 _MOST_ORIGINS: Final = 100
-"""That one pattern becomes."""
+"""The most patterns that one pattern becomes."""
 _NOT_PYTHONS: Final = re.compile(r"\[\[:|\\z|\\[pP]|\\Q|\\C")
-"""What Go's regular expressions have and Python's have not, or read differently."""
+"""Syntax of Go's regular expressions that Python's do not have, or read differently."""
 
 
 def convert(option: str, value: Any, kind: Any) -> tuple[Any, str]:
-    """The value for the key of the type `kind` that `option` becomes, and what there is to say about it ("": nothing).
+    """The value for the key of the type `kind` that `option` becomes, and a remark on it ("" for none).
 
     Raises `NotConvertible`.
     """
@@ -66,19 +66,20 @@ def _per_second(value: Any) -> tuple[Any, str]:
 
 
 def _concurrency(value: Any) -> tuple[Any, str]:
-    says = "of RPCs: other commands run one by one"
+    says = "for RPCs only: other commands run one by one"
     return (max(value, 1) if isinstance(value, int) else value), says
 
 
 def _origins(value: Any) -> tuple[Any, str]:
-    """The patterns, with each of `{a,b}` written out. One that needs more than that is lost, and said to be."""
+    """The patterns, with each of `{a,b}` written out. Those with other special characters are left out and reported."""
     given = value.split() if isinstance(value, str) else value
     patterns = [each for pattern in given for each in _written_out(str(pattern))]
     lost = [pattern for pattern in patterns if _OF_GLOBS.search(pattern)]
     if lost:
         taken, _ = _known_origins([pattern for pattern in patterns if pattern not in lost])
         raise NotConvertible(
-            f"only * is special here, so these would let nobody in; write each origin: {', '.join(lost)}", taken or None
+            f"only * is special here, so these would let nobody in; write out each origin: {', '.join(lost)}",
+            taken or None,
         )
     taken, says = _known_origins(patterns)
     if patterns and not taken:
@@ -87,7 +88,7 @@ def _origins(value: Any) -> tuple[Any, str]:
 
 
 def _written_out(pattern: str) -> list[str]:
-    """The patterns for which one with `{a,b}` stands; itself if it has none, or stands for too many."""
+    """The patterns that one with `{a,b}` stands for; the pattern itself if it has none, or stands for too many."""
     made = [""]
     for number, part in enumerate(re.split(r"\{([^{}\[\]\\]*)\}", pattern)):
         made = [head + each for head in made for each in (part.split(",") if number % 2 else [part])]
@@ -97,7 +98,8 @@ def _written_out(pattern: str) -> list[str]:
 
 
 def _known_origins(patterns: list[str]) -> tuple[list[str], str]:
-    """Those that some browser sends, and what is said of the others, which let nobody in with Centrifugo either."""
+    """The patterns of origins that browsers send, and a remark on the others, which let nobody in with Centrifugo
+    either."""
     mistakes: dict[str, str] = {}
     for pattern in patterns:
         try:
@@ -109,13 +111,13 @@ def _known_origins(patterns: list[str]) -> tuple[list[str], str]:
 
 
 def _meta_ttl(value: Any) -> tuple[Any, str]:
-    """0 stands for the one of all channels."""
+    """0 stands for the value that holds for all channels."""
     made = duration(value)
     return made if Duration.parse(made) else "", ""
 
 
 def _regex(value: Any) -> tuple[Any, str]:
-    """An expression that matches as a whole what Go finds somewhere in the text."""
+    """An expression that matches the whole text if Go finds the given one somewhere in it."""
     pattern = str(value)
     if not pattern:
         return "", ""
@@ -128,19 +130,20 @@ def _regex(value: Any) -> tuple[Any, str]:
             raise re.error("Go's own classes")
         re.compile(mine)
     except re.error as error:
-        raise NotConvertible(f"write it as a regular expression of Python, for the whole text: {error}") from None
+        raise NotConvertible(f"write it as a Python regular expression for the whole text: {error}") from None
     return mine, "" if mine == pattern else "as an expression for the whole text"
 
 
 def _claim_regex(value: Any) -> tuple[Any, str]:
-    """An expression that the whole claim must match. What Go finds anywhere in a claim lets strangers in (decision 38),
-    and is not made as wide as that.
+    """An expression that the whole claim must match. Go finds an expression anywhere in a claim, which lets in
+    strangers (decision 38): this one is not widened in that way.
     """
     mine, says = _regex(value)
     if "(?s:.*)" in mine:
         mine = mine.replace("(?s:.*)", "")
         says = (
-            "the whole claim must match it, in which Centrifugo looks for it anywhere: put .* where there may be more"
+            "the whole claim must match it, while Centrifugo finds it anywhere in a claim: put .* where there may be "
+            "more"
         )
     try:
         check_effort(mine)

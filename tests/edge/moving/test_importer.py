@@ -94,7 +94,7 @@ def test_it_says_what_lacks_before_an_edge_starts(tmp_path: Path, capsys: pytest
         import_centrifugo(written(tmp_path, {"log": {"level": "info"}}), tmp_path / "fairlead.toml")
     said = capsys.readouterr().out
     assert ended.value.code == 1, "scripts notice it"
-    assert "before an edge starts:" in said and "client.token_hmac_secret_key is missing" in said
+    assert "correct this before you start an edge:" in said and "client.token_hmac_secret_key is missing" in said
 
 
 def test_a_file_that_exists_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,7 +123,7 @@ def test_the_report_says_what_lacks_of_a_configuration_that_is_printed_too(
         import_centrifugo(written(tmp_path, {"log": {"level": "info"}}), None)
     printed = capsys.readouterr()
     assert ended.value.code == 1 and "[log]" in printed.out
-    assert "before an edge starts:\n  client.token_hmac_secret_key is missing" in printed.err
+    assert "correct this before you start an edge:\n  client.token_hmac_secret_key is missing" in printed.err
 
 
 def test_a_file_of_an_older_version_is_refused_by_its_options(
@@ -133,7 +133,7 @@ def test_a_file_of_an_older_version_is_refused_by_its_options(
     flat = {"token_hmac_secret_key": "x" * 32, "api_key": "k", "port": 8000, "engine": "redis", "log_level": "info"}
     to = tmp_path / "fairlead.toml"
     with pytest.raises(
-        SystemExit, match="is of Centrifugo 5 or older, by token_hmac_secret_key, api_key, port and 2 more:"
+        SystemExit, match="is from Centrifugo 5 or older, as it has token_hmac_secret_key, api_key, port and 2 more:"
     ):
         import_centrifugo(written(tmp_path, flat), to)
     assert not to.exists() and capsys.readouterr().out == ""

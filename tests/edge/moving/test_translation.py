@@ -161,7 +161,7 @@ def test_a_proxy_of_grpc_becomes_no_backend_and_its_hook_is_asked_on_nats(tmp_pa
     )
     assert "backends" not in made.tables
     assert made.lines["client.proxy.connect.timeout"].says == "client.proxy.connect is asked over gRPC"
-    assert made.lines["client.proxy.connect.endpoint"].says.startswith("gRPC is not there")
+    assert made.lines["client.proxy.connect.endpoint"].says.startswith("gRPC is not supported")
     assert made.verdict("proxies[rooms].http_headers") == "not needed", "it would be renamed to what is not there"
     for switch in ("client.proxy.connect.enabled", "channel.namespaces[web].subscribe_proxy_enabled"):
         assert "asked on NATS" in made.lines[switch].says
@@ -179,7 +179,7 @@ def test_a_proxy_that_is_not_there_or_of_grpc_gives_no_key_that_is_not_in_the_fi
     for path in ("channel.namespaces[chat].subscribe_proxy_name", "rpc.namespaces[pay].proxy_name"):
         assert (made.verdict(path), made.lines[path].says) == (
             "not there",
-            "proxies has none of this name: name one that is there",
+            "no table of proxies has this name: name one that exists",
         )
     assert made.verdict("channel.namespaces[chat].publish_proxy_name") == "not needed"
     assert made.verdict("rpc.namespaces[pay].proxy_enabled") == "not needed" and "rpc" not in made.tables
@@ -271,13 +271,13 @@ def test_a_key_whose_time_is_over_stays_out(tmp_path: Path) -> None:
     assert "token_keys" in converted(tmp_path, 999, client={"token": token}).tables["client"]
     made = converted(tmp_path, 1_001, client={"token": token})
     assert "token_keys" not in made.tables["client"]
-    assert made.lines["client.token.hmac_previous_secret_key"].says == "its time is over"
+    assert made.lines["client.token.hmac_previous_secret_key"].says == "it is no longer valid"
 
 
 def test_a_file_of_an_older_version_is_recognized(tmp_path: Path) -> None:
     made = converted(tmp_path, token_hmac_secret_key="x", namespaces=[{"name": "chat"}])
     assert {line.says for line in made.lines.values() if line.verdict.value == "unknown"} == {
-        "no option of Centrifugo 6: if the file is of an older version, bring it to version 6 first"
+        "not an option of Centrifugo 6: if the file is from an older version, convert it to version 6 first"
     }
 
 

@@ -58,7 +58,7 @@ def test_an_expression_goes_on_matching_the_same_names(pattern: str, matching: l
 
 @pytest.mark.parametrize("pattern", [r"^\pL+$", "[[:alpha:]]", r"a\z", r"\Qa.b\E", "(?i)a", "("])
 def test_an_expression_of_go_alone_is_refused(pattern: str) -> None:
-    with pytest.raises(NotConvertible, match="regular expression of Python"):
+    with pytest.raises(NotConvertible, match="Python regular expression"):
         convert("namespace.channel_regex", pattern, str)
 
 
