@@ -1,6 +1,7 @@
 """The API keys of backends and operators: `X-API-Key: <key>`, `Authorization: apikey <key>`, or `?api_key=<key>`.
 
-A key has a scope, and a call needs one; "all" reaches every call. A key's name may be shown, the key itself never.
+A key has a scope, and each call needs a certain scope; "all" permits every call. A key's name may be shown, the key
+itself never.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from services.chassis.process.api_keys import ALL, ApiKey, HttpApiSettings
 
 _EXPECTED: Final = "expected the API key as header X-API-Key (http_api.key in the configuration)"
 _UNKNOWN: Final = (
-    "the API key that was sent is none of those of the configuration (http_api.key and http_api.keys); expected one of "
-    "them as header X-API-Key"
+    "the API key that was sent is not in the configuration (http_api.key and http_api.keys); expected one of these "
+    "keys as header X-API-Key"
 )
 _NOT_CONFIGURED: Final = "no API key is configured (http_api.key), so every call is refused"
 
@@ -38,7 +39,7 @@ class ApiKeys:
         self._keys = section.all_keys
 
     def of(self, request: Request) -> ApiKey | Refusal:
-        """The key that a request carries, or 401. Takes as long whichever key it is, and if it is none."""
+        """The key that a request carries, or 401. Takes the same time for every key, valid or not."""
         given = request.headers.get("x-api-key") or request.query_params.get("api_key") or ""
         scheme, _, value = request.headers.get("authorization", "").partition(" ")
         if not given and scheme.lower() == "apikey":
@@ -53,7 +54,7 @@ class ApiKeys:
 
 
 def reaches(key: ApiKey, scope: str, what: str) -> Refusal | None:
-    """403 for a key whose scope does not reach `what`, which needs a key of `scope`; None for any other."""
+    """403 if the key's scope does not permit `what`, which needs the scope `scope`; otherwise None."""
     if key.scope in (ALL, scope):
         return None
     needed = f'"{ALL}"' if scope == ALL else f'"{scope}" or "{ALL}"'

@@ -17,8 +17,9 @@ def make_application(
 ) -> Starlette:
     """An application with these routes.
 
-    Starlette alone answers an address with a slash too many by a redirect. Its target is made from the `Host` header,
-    which anybody may choose, and a client that follows it sends a POST's body and key twice. Here it is 404.
+    By default Starlette answers an address with an extra slash with a redirect. The redirect's target is made from the
+    `Host` header, which anybody may choose, and a client that follows it sends a POST's body and key twice. Here the
+    answer is 404.
     """
     made = Starlette(routes=routes, lifespan=lifespan, exception_handlers=exception_handlers)
     made.router.redirect_slashes = False

@@ -1,7 +1,7 @@
-"""Whose address a connection has, where proxies stand in between. Pure.
+"""The address of a connection's client, if there are proxies in between. Pure.
 
-A proxy tells the address of its client in `X-Forwarded-For` or in the PROXY protocol. Anybody can write there, so only
-what a trusted proxy wrote counts.
+A proxy reports the address of its client in `X-Forwarded-For` or by the PROXY protocol. Anybody can write either, so
+only what a trusted proxy wrote counts.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ _BY_PROXY: Final = "fairlead.by_proxy"  # of the ASGI scope's extensions
 
 
 def mark_by_proxy(scope: MutableMapping[str, Any]) -> None:
-    """Says of a request that a trusted proxy wrote its head, and did not just pass on what a client wrote."""
+    """Marks a request whose head a trusted proxy wrote, rather than just passing on what a client wrote."""
     scope.setdefault("extensions", {})[_BY_PROXY] = True
 
 
 def is_by_proxy(scope: Mapping[str, Any]) -> bool:
-    """Whether a request is marked so."""
+    """Whether a request has that mark."""
     return _BY_PROXY in (scope.get("extensions") or {})
 
 
 def parse(text: str) -> IPv4Address | IPv6Address | None:
-    """The address in `text`, which may have a port; None for anything else. IPv4 inside of IPv6 is IPv4."""
+    """The address in `text`, which may have a port; None for anything else. An IPv4-mapped IPv6 address counts as
+    IPv4."""
     text = text.strip()
     if len(text) > _LONGEST:
         return None
@@ -53,7 +54,7 @@ class Proxies:
                 self._networks.append(ip_network(text, strict=False))
             except ValueError:
                 raise ValueError(f"expected an address or a network such as 10.0.0.0/8, got {text!r}") from None
-        self._known: dict[str, bool] = {}  # peers are few where there are proxies
+        self._known: dict[str, bool] = {}  # with proxies there are few peers
 
     def trust(self, peer: str) -> bool:
         """Whether the socket's other end is a trusted proxy."""
@@ -68,8 +69,8 @@ class Proxies:
         return known
 
     def client(self, peer: str, forwarded: str) -> str:
-        """The client's address: the last one in `X-Forwarded-For` that is no trusted proxy's, as the proxy of `peer`
-        and those before it have written it.
+        """The client's address: the last one in `X-Forwarded-For` that does not belong to a trusted proxy. The header
+        was written by the proxy `peer` and the proxies before it.
         """
         if not forwarded or not self.trust(peer):
             return peer

@@ -1,4 +1,4 @@
-"""When the connections of a server have waited too long for their clients."""
+"""Deadlines for the connections of a server that wait for their clients."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ class Awaiting(Protocol):
     """A connection that waits for its client."""
 
     def overdue(self) -> None:
-        """It has waited too long, or another connection needs its room."""
+        """The connection has waited too long, or another one needs its room."""
 
 
 class Deadlines:
     """Closes connections that take too long, with one timer for all connections of a server.
 
-    A body that is incomplete has a deadline of whoever reads it; it is here to make room.
+    An incomplete body has no deadline here, as its reader sets one; it is known here so that it can be closed to make
+    room.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> None:
         self._loop = loop
         self._timeout_s = timeout_s
         self._deadlines: dict[Awaiting, float] = {}  # ordered by time, since all timeouts are equal
-        self._bodies: dict[Awaiting, float] = {}  # since when a connection waits for the rest of one
+        self._bodies: dict[Awaiting, float] = {}  # since when a connection has waited for the rest of a body
         self._ticking = False
 
     def await_body(self, protocol: Awaiting) -> None:

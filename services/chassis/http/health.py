@@ -1,7 +1,7 @@
 """What a process reports about itself over HTTP: whether it is alive, whether it is ready for work, and its metrics.
 
-It is live while its event loop runs; whether it is ready is the service's own decision. The two differ on purpose: an
-edge that has lost NATS, or that drains, is alive and must not be restarted, but must not receive new clients.
+A process is alive while its event loop runs; the service itself decides whether it is ready. The two differ on purpose:
+an edge that has lost NATS, or that drains, is alive and must not be restarted, but must not receive new clients.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def health_routes(
 ) -> list[Route]:
     """`GET /livez` (200 while the loop runs), `GET /readyz` (200 or 503 with the reason), `GET /metrics`.
 
-    `remark` returns what a process that is ready cannot do, None if it can do everything.
+    `remark` returns what a process cannot do although it is ready; None if it can do everything.
     """
 
     async def livez(request: Request) -> Response:

@@ -29,21 +29,23 @@ from services.chassis.http.health import LIVE_PATH, METRICS_PATH, READY_PATH
 from services.chassis.http.refusals import refusal
 
 MAX_HEAD_BYTES: Final = 16 * 1024
-"""Room for cookies and a JWT. Most proxies have the same limit. A service whose addresses carry more sets its own."""
+"""Room for cookies and a JWT. Most proxies have the same limit. A service with longer addresses sets its own limit."""
 
 MAX_HEAD_FIELDS: Final = 100
 """Browsers send about twenty, proxies add ten."""
 
 _LONGEST_PARSED_URL: Final = 65535
-"""The parser of addresses, of which uvicorn needs the path, takes no longer ones."""
+"""uvicorn gets the path from a parser of addresses that refuses longer ones."""
 
 SPARE: Final = 16
-"""Connections that are let in beyond `room` where nobody makes any. They may ask how the service is, nothing else."""
+"""Connections that are accepted beyond `room` when no connection can be closed for them. They may only ask for the
+service's health and metrics."""
 
 _HEALTH_PATHS: Final = frozenset(path.encode() for path in (LIVE_PATH, READY_PATH, METRICS_PATH))
 
 MAX_PIPELINED: Final = 16
-"""Requests that wait behind one in progress. Neither browsers nor SDKs send any before they have the response."""
+"""Requests that may wait behind one in progress. Neither browsers nor SDKs send another before they have the
+response."""
 
 MAX_DROPPED_BYTES: Final = 1024 * 1024
 """What a refused client may still send before its connection is closed, at the latest after `HEAD_TIMEOUT_S`."""
@@ -67,28 +69,29 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     head_timeout_s: ClassVar[float] = HEAD_TIMEOUT_S
     max_head_bytes: ClassVar[int] = MAX_HEAD_BYTES
     proxies: ClassVar[Proxies | None] = None
-    """If set, requests have the client's address in their scope ("client"), and WebSockets get it as `client`. Both are
-    told whether one of these wrote the head (`client_address.is_by_proxy`)."""
+    """If set, requests have the client's address in their scope ("client"), and WebSockets get it as `client`. Both
+    learn whether one of these proxies wrote the head (`client_address.is_by_proxy`)."""
     proxy_protocol_port: ClassVar[int] = 0
-    """The port on which connections of `proxies` begin with a PROXY header. 0: none. `X-Forwarded-For` does not count
-    there: the proxy passes it through as the client has written it."""
+    """The port on which connections of `proxies` begin with a PROXY header. 0: none. `X-Forwarded-For` is ignored
+    there: the proxy passes it through as the client wrote it."""
     room: ClassVar[Callable[[], int] | None] = None
-    """Returns how many connections there may be at the moment, upgraded ones aside. None: any number."""
+    """Returns how many connections are allowed at the moment, not counting upgraded ones. None: any number."""
     turned_away: ClassVar[Callable[[str], None] | None] = None
-    """Told of each connection for which there was no room ("no_room"), and each bad upgrade ("bad_request")."""
+    """Called for each connection for which there was no room ("no_room"), and for each bad upgrade ("bad_request")."""
     pipelined: ClassVar[Callable[[str], None] | None] = None
-    """Told of each connection with more than `MAX_PIPELINED` requests: the path of the last one that was taken."""
-    _is_spare = False  # there was no room for it
+    """Called for each connection with more than `MAX_PIPELINED` requests, with the path of the last request that was
+    taken."""
+    _is_spare = False  # there was no room for this connection
     _is_shut_down = False
     _is_refused = False
-    _dropped_bytes = 0  # since it was refused
-    _running: RequestResponseCycle | None = None  # whose response is next; `cycle` is the latest request's
+    _dropped_bytes = 0  # since the refusal
+    _running: RequestResponseCycle | None = None  # its response is next; `cycle` belongs to the latest request
     _awaiting_head = False
     _head_bytes = 0
     _head_end = b""
     _client_address = ""
     _passed_through = False  # the proxy has added nothing to requests
-    _preamble: bytes | None = None  # the part of a PROXY header that has arrived, None where none is awaited
+    _preamble: bytes | None = None  # the part of a PROXY header that has arrived; None if none is expected
     _received = 0  # size of the data that the parser is reading
     _deadlines: Deadlines
 
@@ -120,7 +123,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _refuse_room(self) -> None:
         self._tell("no_room")
         self.refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections, try again")
-        self.transport.close()  # what waits for its client's end takes room
+        self.transport.close()  # a connection that waits for its client to close it takes room
 
     def _tell(self, cause: str) -> None:
         turned_away = type(self).turned_away
@@ -143,7 +146,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 return
             data = rest
         if not self._awaiting_head and self._is_idle():
-            self._await_head()  # for the parser a head begins later, after any number of empty lines
+            self._await_head()  # the parser sees the head begin later, after any number of empty lines
         if self._awaiting_head:
             room = max(0, self.max_head_bytes - self._head_bytes)
             if len(data) > room and b"\r\n\r\n" not in self._head_end + data[:room]:
@@ -176,7 +179,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._await_head()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._awaiting_head:  # otherwise it is a trailer, and any number of them would be kept
+        if self._awaiting_head:  # otherwise it is a trailer, and uvicorn would keep any number of them
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -200,7 +203,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._running = self.cycle
 
     def _read_preamble(self, data: bytes) -> bytes:
-        """What follows the PROXY header. A connection without one is the proxy's own, such as a health check."""
+        """Returns what follows the PROXY header. A connection without one is the proxy's own, such as a health
+        check."""
         try:
             found = proxy_protocol.read(data)
         except ValueError as error:
@@ -226,23 +230,24 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             mark_by_proxy(scope)
 
     def _complete_long_head(self) -> None:
-        """Hands over the path alone, then the query: the application's task, which reads it, begins in a later turn."""
+        """Gives uvicorn only the path, and adds the query afterwards: the application's task, which reads it, begins in
+        a later turn."""
         url = self.url
         self.url, _, query = url.partition(b"?")
         super().on_headers_complete()
-        self.url = url  # of an upgrade, which has not begun
+        self.url = url  # for an upgrade, which begins later
         cast("MutableMapping[str, Any]", self.scope)["query_string"] = query
 
     def on_response_complete(self) -> None:
         if self.pipeline:
             self._running = self.pipeline[-1][0]
         super().on_response_complete()
-        if self._is_answered():  # an idle one too, of which uvicorn's own deadline comes first: it can make room
+        if self._is_answered():  # even if idle: uvicorn's deadline is earlier, but it can be closed to make room
             self._deadlines.add(self)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        if self._is_answered():  # the deadline stays, since data has ended uvicorn's own for idle connections
+        if self._is_answered():  # our deadline stays: data has ended uvicorn's own deadline for idle connections
             self.cycle.more_body = False
 
     def _is_answered(self) -> bool:
@@ -272,7 +277,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             super().shutdown()
 
     def refuse(self, status: HTTPStatus, why: str, unparsed: bytes = b"") -> None:
-        """Answers with this status and ends the connection, unless it is ending already.
+        """Answers with this status and ends the connection, unless it is already ending.
 
         The socket is closed when the client closes it, has sent `MAX_DROPPED_BYTES` more, or its deadline has passed.
         """
@@ -292,7 +297,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._deadlines.add(self)
 
     def _is_head_next(self, unparsed: bytes) -> bool:
-        """Whether the client takes the next answer for that to a HEAD: that of its oldest request without one."""
+        """Whether the client takes the next answer for one to a HEAD: whether its oldest unanswered request is a
+        HEAD."""
         running = self._running
         if running is not None and not running.response_complete:
             return bool(running.scope["method"] == "HEAD")
@@ -309,7 +315,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _await_head(self) -> None:
         self._awaiting_head = True
         self._head_bytes = 0
-        self._head_end = b""  # its last bytes, as the empty line may come in two reads
+        self._head_end = b""  # the last bytes of the head, as the empty line may come in two reads
         self.url = b""
         before: RequestResponseCycle | None = self.cycle
         if (
@@ -349,8 +355,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return "a WebSocket is opened with HTTP/1.1"
         before: Any = self.cycle
         if before is not None and not before.response_complete:
-            return "an upgrade has to wait for the response before it"  # that would be written between the frames
-        parsed = sys.exception()  # uvicorn upgrades while handling it; it has the place where the head ends
+            return "an upgrade has to wait for the response before it"  # which would be written between the frames
+        parsed = sys.exception()  # uvicorn upgrades while it handles this exception, which says where the head ends
         if isinstance(parsed, httptools.HttpParserUpgrade) and parsed.args[0] < self._received:
-            return NOTHING_FOLLOWS  # uvicorn would lose it
+            return NOTHING_FOLLOWS  # uvicorn would lose what follows
         return ""

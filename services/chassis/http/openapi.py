@@ -1,4 +1,4 @@
-"""The parts that the OpenAPI descriptions of all our HTTP APIs have in common. A schema is a dict, as JSON has it."""
+"""The parts that the OpenAPI descriptions of all our HTTP APIs have in common. A schema is a dict with JSON's names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SCHEMA_REF: Final = "#/components/schemas/{name}"
 def document(
     title: str, description: str, key_description: str, paths: dict[str, Any], components: dict[str, Any]
 ) -> dict[str, Any]:
-    """A whole description, in OpenAPI 3.1, of an API all of whose calls need the API key."""
+    """A complete OpenAPI 3.1 description of an API all of whose calls need the API key."""
     key = {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": key_description}
     return {
         "openapi": "3.1.0",
@@ -32,7 +32,7 @@ def operation(
     errors: dict[str, Any],
     body: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """One call. `answer` is the schema of its answer with status 200, `errors` are its other responses by status, and
+    """One call. `answer` is the schema of the response with status 200, `errors` has its other responses by status, and
     `body` describes its request body."""
     responses = {"200": {"description": summary, "content": json_content(answer)}, **errors}
     of_body = {} if body is None else {"requestBody": body}

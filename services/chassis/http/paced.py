@@ -1,8 +1,8 @@
-"""Turns for HTTP: of what a client has sent, a part is parsed in each turn of the event loop.
+"""Turns for HTTP: each turn of the event loop parses a part of what a client has sent.
 
 The parser takes whatever a read brought, up to 256 KB, and calls back for each chunk of a body and each request in it:
-40,000 times in a body of one-byte chunks. So it gets the bytes in parts, each in a turn of its own, and the socket is
-not read before the last part. Ordinary requests are one part.
+40,000 times in a body of one-byte chunks. So it gets the bytes in parts, one in each turn, and the socket is not read
+again before the last part is parsed. Ordinary requests are one part.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from services.chassis.http.limits import NOTHING_FOLLOWS, BoundedHttpProtocol
 from services.chassis.process.turns import Turns
 
 BYTES_PER_TURN: Final = 16 * 1024
-"""Of one connection. One-byte chunks of that many bytes take about 3 ms."""
+"""How much of one connection is parsed in a turn. This many bytes in one-byte chunks take about 3 ms."""
 
 _turns_of: WeakKeyDictionary[ServerState, Turns] = WeakKeyDictionary()
 
 
 class _Flow(FlowControl):
-    """uvicorn's pausing of reads, while parts wait as well: it then stops and resumes the parts."""
+    """uvicorn's pausing of reads. While parts wait, it pauses and resumes the parts instead of the socket."""
 
     def __init__(self, transport: asyncio.Transport, protocol: PacedHttpProtocol) -> None:
         super().__init__(transport)
-        self._protocol = ref(protocol)  # which refers to it: the two would otherwise wait for the garbage collector
+        self._protocol = ref(protocol)  # weak: a cycle would wait for the garbage collector
 
     def resume_reading(self) -> None:
         protocol = self._protocol()
@@ -40,7 +40,7 @@ class _Flow(FlowControl):
 
 
 class PacedHttpProtocol(BoundedHttpProtocol):
-    """uvicorn's protocol, bounded, and parsing in turns. For uvicorn's option `http`."""
+    """uvicorn's protocol with limits, which parses in turns. For uvicorn's option `http`."""
 
     _turns: Turns
     _parts = b""  # received, and not parsed yet
@@ -73,11 +73,11 @@ class PacedHttpProtocol(BoundedHttpProtocol):
 
     @property
     def parts_wait(self) -> bool:
-        """Whether something was received that is not parsed yet."""
+        """Whether received bytes are not parsed yet."""
         return bool(self._parts)
 
     def wait_for_turn(self) -> None:
-        """Goes on in a later turn of the event loop."""
+        """Continues in a later turn of the event loop."""
         self._turns.wait(self)
 
     def take_turn(self) -> None:

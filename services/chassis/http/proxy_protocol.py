@@ -1,7 +1,8 @@
-"""The PROXY protocol: by which a proxy that passes TCP through tells the address of its client. Versions 1 and 2. Pure.
+"""The PROXY protocol, by which a proxy that passes TCP through reports the address of its client. Versions 1 and 2.
+Pure.
 
-The header comes before anything else on the connection. Anybody could send one, so it is read only where a proxy sends
-it always; see `client_address`.
+The header comes before anything else on the connection. Anybody could send one, so it is read only on a port where a
+proxy always sends one; see `client_address`.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ from typing import Final, NamedTuple
 _SIGNATURES: Final = (b"PROXY ", b"\r\n\r\n\x00\r\nQUIT\n")
 _LONGEST_LINE: Final = 107  # of version 1
 _MAX_BLOCK_BYTES: Final = 2048
-"""Of version 2. Its addresses have 36 bytes; proxies add a few fields, of which none is read."""
+"""Of version 2. The addresses take 36 bytes; proxies add a few fields, which are not read."""
 _LINE: Final = re.compile(rb"PROXY TCP[46] ([0-9a-fA-F.:]{2,45}) [0-9a-fA-F.:]{2,45} \d{1,5} \d{1,5}", re.ASCII)
 
 
 class Preamble(NamedTuple):
-    """`size` bytes, which say that the client's address is `address`: "" if the proxy itself is the client.
+    """A header of `size` bytes, which says that the client's address is `address`; "" if the proxy itself is the
+    client.
 
-    A size of 0: the connection begins without one.
+    A size of 0: the connection begins without a header.
     """
 
     address: str
@@ -68,9 +70,9 @@ def _version_2(data: bytes) -> Preamble | None:
         return Preamble(str(IPv4Address(data[16:20])), size)
     if family == 0x21 and length >= 36:
         return Preamble(_ipv6(IPv6Address(data[16:32])), size)
-    return Preamble("", size)  # a client of another kind than TCP
+    return Preamble("", size)  # a client that does not use TCP
 
 
 def _ipv6(address: IPv6Address) -> str:
-    """IPv4 inside of IPv6 is IPv4."""
+    """An IPv4-mapped IPv6 address counts as IPv4."""
     return str(address.ipv4_mapped or address)

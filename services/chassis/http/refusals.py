@@ -8,8 +8,8 @@ import msgspec
 
 
 def refusal(status: HTTPStatus, why: str, has_body: bool = True) -> bytes:
-    """The whole answer; one to a HEAD has no body. It is that of any error of the server and sessions APIs: a caller
-    need not know which layer refused it."""
+    """The whole answer; an answer to a HEAD has no body. It looks like any error of the server and sessions APIs: a
+    caller need not know which layer refused the request."""
     body = msgspec.json.encode({"error": {"code": status, "message": why}})
     head = (
         f"HTTP/1.1 {status} {status.phrase}\r\n"

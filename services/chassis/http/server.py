@@ -47,7 +47,7 @@ class _Server(uvicorn.Server):
     async def serve(self, sockets: Any = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._loop.add_signal_handler(signal.SIGHUP, self._hung_up)
-        if HANGUP.take():  # it has come while the process started
+        if HANGUP.take():  # it came while the process started
             self._hung_up()
         try:
             await super().serve(sockets)
@@ -56,7 +56,7 @@ class _Server(uvicorn.Server):
             HANGUP.ignore()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        # uvicorn's own remembers the signal and raises it again at the end, but we exit with 0.
+        # uvicorn's own method remembers the signal and raises it again at the end, but we exit with 0.
         assert self._loop is not None
         if self._stopping is not None and sig == signal.SIGINT:
             self.should_exit = self.force_exit = True
@@ -105,7 +105,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
 
 
 def _why_unbound(error: OSError | UnicodeError, key: str, port: int) -> str:
-    """Why a port cannot be bound, and what to do, with the key that says so and its variable."""
+    """Why a port cannot be bound, and what to do about it, with the setting's key and its variable."""
     host_key = f"{key.partition('.')[0]}.host"
     port_keys, host_keys = (f"{each}, {variable_name(each)}" for each in (key, host_key))
     number = getattr(error, "errno", None)
@@ -154,7 +154,7 @@ def run(
     `ports` has a port for each configuration key, such as `{"edge.port": 8101}`. All of them are bound before `app`
     starts; if one cannot be, the process exits with 3 and the reason names its key. All serve the same application; a
     request has its port in its scope ("server"). `ws` is the protocol class for WebSocket upgrades, or "none".
-    `gc_thresholds` are those of `gc.set_threshold`, none for Python's own.
+    `gc_thresholds` are the arguments of `gc.set_threshold`; if empty, Python's own apply.
     """
 
     class Protocol(SocketHttpProtocol):
@@ -180,10 +180,11 @@ def run(
         lifespan="on",
         backlog=4096,
         server_header=False,
-        proxy_headers=False,  # uvicorn would believe X-Forwarded-For of 127.0.0.1, and on WebSockets of nobody
+        proxy_headers=False,  # uvicorn would trust X-Forwarded-For from 127.0.0.1, and on WebSockets from nobody
         timeout_graceful_shutdown=1,
     )
-    # All objects made so far live as long as the process. Collections skip them, and stop the loop for 25 ms less.
+    # All objects made so far live as long as the process. Garbage collections skip them, and block the loop for 25 ms
+    # less.
     gc.freeze()
     if gc_thresholds:
         gc.set_threshold(*gc_thresholds)

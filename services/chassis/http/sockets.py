@@ -33,7 +33,7 @@ class SocketListener(Protocol):
 
 
 class HttpSocket:
-    """The socket of one client. `listener` is the response that holds it, None before there is one."""
+    """The socket of one client. `listener` is the response that holds it; None until there is one."""
 
     __slots__ = ("_resume_reading", "listener", "transport")
 
@@ -68,7 +68,8 @@ def with_socket(scope: MutableMapping[str, Any], socket: HttpSocket) -> None:
 
 
 class SocketHttpProtocol(PacedHttpProtocol):
-    """uvicorn's protocol, bounded, paced, with the socket in the scope of each request. For uvicorn's option `http`."""
+    """uvicorn's protocol, with limits, parsing in turns, and the socket in the scope of each request. For its option
+    `http`."""
 
     _socket: HttpSocket
     _answering: RequestResponseCycle | None = None  # the request in progress; `cycle` is the newest one

@@ -1,7 +1,7 @@
-"""Clients that stop reading a long response: they are dropped, as nothing else would ever end it.
+"""Drops clients that stop reading a long response, as nothing else would ever end it.
 
 ASGI's `send` waits while the socket is full, for ever if the client keeps the connection and never reads. A mere close
-would wait likewise, for what is buffered.
+would wait as well, until the buffered data is sent.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ log = logging.getLogger(__name__)
 
 
 def dropping_who_does_not_read(scope: Scope, send: Send, within_s: float) -> Send:
-    """`send`, which drops the client of the request `scope` if it does not take a part within `within_s` seconds."""
+    """Wraps `send` so that the client of the request `scope` is dropped if it does not take a part within `within_s`
+    seconds."""
 
     def drop() -> None:
         log.warning("%s: its client took nothing for %g s and was dropped", scope["path"], within_s)

@@ -1,4 +1,5 @@
-"""A response that is written while it is read: it ends, whatever its client does, and gives back what it holds."""
+"""A response that is produced while its client reads it: it ends, whatever the client does, and releases what it
+holds."""
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ log = logging.getLogger(__name__)
 
 
 class WrittenWhileRead(StreamingResponse):
-    """Sends `pieces`, and closes them at the end, also if the client is gone, has read nothing for `unread_s`, or has
-    not read all of it within `within_s`. `running` is told 1 when it begins and -1 when it is over."""
+    """Sends `pieces`, and closes them at the end, even if the client is gone, has read nothing for `unread_s`, or has
+    not read everything within `within_s`. Calls `running` with 1 at the beginning and with -1 at the end."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """A histogram for hot paths: lists of integers, which the page reads when Prometheus asks.
 
-An observation takes 0.15 us, a fifth of what one of prometheus-client takes, which locks and writes each bucket.
+An observation takes 0.15 us, a fifth of what it takes with prometheus-client, which locks and writes each bucket.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 THE_REST: Final = "(other)"
-"""Stands for labels beyond the limit. No namespace can be called so."""
+"""Stands for labels beyond the limit. No namespace can have this name."""
 
 
 class Exemplar(NamedTuple):
@@ -22,7 +22,8 @@ class Exemplar(NamedTuple):
 
 
 class Histogram:
-    """Counts observations by the first of `bounds` (ascending) that is not below them; larger ones count as well."""
+    """Counts observations by the first of `bounds` (ascending) that is not below them; the last bucket has the larger
+    ones."""
 
     __slots__ = ("_bounds", "_exemplars", "counts", "sum")
 
@@ -55,7 +56,8 @@ class Histogram:
 
 
 class LabelledHistogram:
-    """One histogram for each value of a label, or of several. `limit` bounds them: what comes after is `THE_REST`."""
+    """One histogram for each value of a label, or of several labels. At most `limit` values get one; later ones share
+    `THE_REST`."""
 
     __slots__ = ("_bounds", "_limit", "by_label")
 

@@ -15,12 +15,13 @@ from services.chassis.metrics.series import FAST_S
 INTERVAL_S: Final = 0.05
 
 SLOT_S: Final = 30.0
-"""The largest lateness of a slot is kept until the next one has ended too: for 30 to 60 s, whoever reads it and however
-often. If reading it reset it, a scrape that was given up, as those during a freeze are, would lose it."""
+"""The largest lateness of a slot is kept until the next slot has ended too: for 30 to 60 s, however often it is read.
+If reading reset it, a scrape that times out, as scrapes during a freeze do, would lose it."""
 
 
 class LoopLag:
-    """Measures from `start` on. `recent` has the maximum of the last 30 to 60 s, `peak` that since its last call."""
+    """Measures from `start` on. `recent` has the maximum of the last 30 to 60 s, `peak` the maximum since its last
+    call."""
 
     def __init__(self) -> None:
         self.histogram = Histogram(FAST_S)
@@ -38,7 +39,7 @@ class LoopLag:
         self._await_next(self._loop)
 
     def stop(self) -> None:
-        """Measures no more."""
+        """Stops measuring."""
         if self._timer is not None:
             self._timer.cancel()
         self._loop = None
@@ -48,7 +49,8 @@ class LoopLag:
         return max(self._last_slot, self._this_slot, self._in_progress())
 
     def peak(self) -> float:
-        """The most that it was late, in seconds, since the last call: for one reader only. A lag in progress counts."""
+        """The most that the loop was late, in seconds, since the last call: for one reader only. A lag in progress
+        counts."""
         peak, self._peak = max(self._peak, self._in_progress()), 0.0
         return peak
 

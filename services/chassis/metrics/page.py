@@ -24,7 +24,8 @@ def _family(series: Series) -> Metric:
 
 
 class Page:
-    """Takes the values of one scrape. A name or a label that the catalogue lacks is a KeyError or a ValueError."""
+    """Takes the values of one scrape. Raises KeyError for a name, and ValueError for labels, that the catalogue
+    lacks."""
 
     def __init__(self, series: Catalog) -> None:
         self._series = series
@@ -54,7 +55,7 @@ class Page:
             self.put_histogram(name, histogram, *labels)
 
     def families(self) -> Iterator[Metric]:
-        """All series, those without a value too: their names and meanings do not come and go."""
+        """All series, including those without a value, so that names and meanings do not come and go."""
         yield from self._families.values()
 
 

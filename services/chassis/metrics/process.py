@@ -1,4 +1,5 @@
-"""The series that every process has: what it uses, how late its event loop is, how its connection to NATS fares."""
+"""The series that every process has: its resource usage, the lag of its event loop, the state of its connection to
+NATS."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ PROCESS_SERIES: Final = catalog(
     gauge(
         "fairlead_process_info",
         "1",
-        "Always 1: which service this is, the operator's name for it, the id of this start of it, its version.",
+        "Always 1. The labels say which service this is, its configured name, the id of this run, and its version.",
         "service",
         "name",
         "uid",
@@ -31,13 +32,13 @@ PROCESS_SERIES: Final = catalog(
     gauge(
         "fairlead_process_config_last_reload_successful",
         "bool",
-        "0 if the last reload was refused, so that the process does not run by what its configuration says; otherwise "
-        "1, also before the first one.",
+        "0 if the last reload was refused, so that the process runs with other settings than its configuration has; "
+        "otherwise 1, even before the first reload.",
     ),
     gauge(
         "fairlead_process_config_last_reload_success_timestamp_seconds",
         "seconds",
-        "When the settings were taken over last, by a reload or at the start, since unix epoch in seconds.",
+        "When settings were last applied, by a reload or at the start, since unix epoch in seconds.",
     ),
     histogram(
         "fairlead_process_loop_lag_seconds",
@@ -48,24 +49,24 @@ PROCESS_SERIES: Final = catalog(
     gauge(
         "fairlead_process_loop_lag_max_seconds",
         "seconds",
-        "The largest lateness of the last 30 to 60 s, whoever reads it: a scrape that is given up loses nothing.",
+        "The largest lateness of the last 30 to 60 s. Reading does not reset it, so a lost scrape hides nothing.",
     ),
     gauge("fairlead_process_nats_connected", "bool", "1 while there is a connection to NATS, otherwise 0."),
     counter("fairlead_process_nats_disconnects", "disconnects", "Connections to NATS that dropped."),
     counter(
         "fairlead_process_nats_permission_violations",
         "violations",
-        "Publishes and subscriptions that NATS does not permit to this process.",
+        "Publishes and subscriptions that NATS did not permit this process.",
     ),
     gauge("fairlead_process_spans_waiting", "spans", "Spans of traces that wait to be sent; 0 without tracing."),
-    counter("fairlead_process_spans_sent", "spans", "Spans that the receiver (`tracing.endpoint`) took."),
-    counter("fairlead_process_spans_dropped", "spans", "Spans for which `tracing.queue_size` left no room."),
+    counter("fairlead_process_spans_sent", "spans", "Spans that the receiver (`tracing.endpoint`) accepted."),
+    counter("fairlead_process_spans_dropped", "spans", "Spans dropped as the queue was full (`tracing.queue_size`)."),
     counter("fairlead_process_spans_failed", "spans", "Spans that could not be sent."),
 )
 
 
 class NatsFigures(Protocol):
-    """What a connection to NATS reports of itself."""
+    """What a connection to NATS reports about itself."""
 
     @property
     def is_connected(self) -> bool: ...
@@ -76,14 +77,14 @@ class NatsFigures(Protocol):
 
 
 class ReloadFigures(Protocol):
-    """What a process reports of its last reload."""
+    """What a process reports about its last reload."""
 
     successful: bool
     succeeded_at: float
 
 
 class SpanFigures(Protocol):
-    """What the queue of spans reports of itself."""
+    """What the queue of spans reports about itself."""
 
     sent: int
     dropped: int
@@ -141,8 +142,8 @@ class ProcessMetrics:
         page.put("fairlead_process_spans_failed", 0 if spans is None else spans.failed)
 
     def registry(self, *collectors: Collector) -> CollectorRegistry:
-        """A registry with these series, those of `collectors`, and prometheus-client's own of Python and its garbage
-        collection."""
+        """A registry with these series, those of `collectors`, and prometheus-client's own series about Python and its
+        garbage collection."""
         registry = CollectorRegistry()
         for each in (PlatformCollector, GCCollector):
             each(registry=registry)

@@ -1,7 +1,8 @@
-"""What a process says about each series that it exposes. The catalogues of the services are lists of these.
+"""The description of a series that a process exposes. The catalogues of the services are lists of these.
 
-A catalogue is the only place that spells a name, a meaning and its labels: `page` refuses a sample that is in none,
-docs/metrics.md is generated from it, and tests hold code, rules and dashboards to it.
+A catalogue is the only place that spells out a name, its meaning and its labels: `page` refuses a sample that is not in
+its catalogue, docs/metrics.md is generated from the catalogues, and tests check code, rules and dashboards against
+them.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ SIZES: Final = (0.0, 1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0)
 
 
 class Series(NamedTuple):
-    """One series. Its name lacks the suffix that Prometheus shows of a counter (`_total`) and of the parts of a
-    histogram. `unit` is that of its value. `bounds` are the upper bounds of a histogram's buckets, ascending."""
+    """One series. Its name lacks the suffixes that Prometheus adds to a counter (`_total`) and to the parts of a
+    histogram. `unit` is the unit of its value. `bounds` are the upper bounds of a histogram's buckets, ascending."""
 
     name: str
     kind: Kind

@@ -1,6 +1,6 @@
-"""How nats-py's calls to manage streams reach JetStream: by the requests of a link, as all our own calls do.
+"""Sends nats-py's calls that manage streams as requests of a link, like all our own calls to JetStream.
 
-nats-py's own requests notice neither a disconnect nor that NATS does not permit them: each waits for its timeout.
+nats-py's own requests notice neither a disconnect nor a missing permission: each waits for its timeout.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from services.chassis.nats.errors import NatsAway, NobodyAnswers
 from services.chassis.nats.inbox import Reply
 
 Ask = Callable[[str, bytes, bytes | None, float], Awaitable[Reply]]
-"""Sends subject, data and headers, and waits so many seconds for the reply. Raises `NatsAway`."""
+"""Takes subject, data, headers and a timeout in seconds; sends the request and returns its reply. Raises `NatsAway`."""
 
 
 def stream_manager(ask: Ask, timeout_s: float) -> JetStreamManager:
-    """nats-py's calls. They raise its errors, also where nobody answers, or not in time; and `NatsAway` at once where
-    nobody will: without a connection, or where NATS does not permit the request."""
+    """nats-py's calls. They raise nats-py's errors, including those for no responder and no answer in time. They raise
+    `NatsAway` at once if no answer can come: without a connection, or if NATS does not permit the request."""
     return JetStreamManager(cast("Client", _Requests(ask)), timeout=timeout_s)
 
 
@@ -30,7 +30,7 @@ class _Answer(NamedTuple):
 
 
 class _Requests:
-    """All that the calls use of a connection."""
+    """The part of a connection that the calls use."""
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask

@@ -1,7 +1,7 @@
 """nats-py's client, changed where it does not fit a service. Only `link` uses it.
 
-This is the only module that uses names of nats-py which are not documented. `tests/chassis/nats/test_client.py` lists
-them all, so that a version of nats-py without one of them fails there first (decision 12).
+This is the only module that uses undocumented names of nats-py. `tests/chassis/nats/test_client.py` lists them all, so
+that a version of nats-py without one of them fails there first (decision 12).
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from services.chassis.nats.sign_in import SignIn
 log = logging.getLogger(__name__)
 
 MAX_PENDING_BYTES: Final = 16 * 1024 * 1024
-"""How much may wait for the socket. From half of it on NATS does not keep up, and publishing fails until it does."""
+"""How much may wait for the socket. If more than half of it waits, NATS does not keep up, and publishing fails until it
+does."""
 
 MAX_SUBJECT_BYTES: Final = 3900
 """NATS disconnects a client that sends a line of more than 4,096 bytes; the line also holds reply subject and sizes."""
@@ -35,24 +36,25 @@ MAX_SUBJECT_BYTES: Final = 3900
 _CLOSE_TIMEOUT_S: Final = 2.0
 
 REFUSED_WAIT_S: Final = 1.0
-"""How long the link waits after a server refused it, before it asks again: each try is a line in the server's log."""
+"""How long the link waits before it tries again after a server refused it: each try is a line in the server's log."""
 _FAILED_WAIT_S: Final = 1.0
 
 _REFUSED: Final = re.compile(r"^nats: .*(authorization|authentication)", re.IGNORECASE)
-"""nats-py's words for the errors of nats-server for whoever may not connect, any more or at all: `Authorization
+"""How nats-py words the errors of nats-server for a client that may not connect, or not any longer: `Authorization
 Violation`, `User Authentication Expired`, `Account Authentication Expired`, `Authentication Timeout`, ..."""
 
 
 class ServerComplains(Exception):
-    """What a server wrote as its error (`-ERR`) while it was connected."""
+    """An error (`-ERR`) that a server sent on an open connection."""
 
 
 class SignInRefused(Error):
-    """A server does not accept who signs in. Another try may succeed, once somebody has changed one of the two."""
+    """A server does not accept the credentials. Another try may succeed, once somebody has changed the credentials or
+    the server's configuration."""
 
 
 class _LinkParser(Parser):
-    """Our reader in the place of nats-py's parser, which gets what the reader does not handle."""
+    """Our reader in place of nats-py's parser, to which it leaves what it does not handle."""
 
     def __init__(self, client: ListeningClient, listeners: dict[bytes, Listener]) -> None:
         self._reader = MessageReader(listeners)
@@ -76,7 +78,7 @@ def _plain(complaint: str) -> str:
 
 
 async def end_task(task: asyncio.Task[None]) -> None:
-    """Cancels a task of nats-py until it is done.
+    """Cancels a task of nats-py, repeatedly until it is done.
 
     nats-py retries after any failure, and loses a cancellation that coincides with a failing connect
     (`asyncio.wait_for` of Python 3.11 drops it): without this, a process would not stop while NATS is unreachable.
@@ -102,12 +104,13 @@ class ListeningClient(Client):
 
     @property
     def server_id(self) -> str:
-        """The id of the server that this is, or was last, connected to: another one for each start of a server."""
+        """The id of the server that this client is, or was last, connected to. A server has a new id after each
+        start."""
         return str(self._server_info.get("server_id", ""))
 
     @property
     def in_cluster(self) -> bool:
-        """Whether that server is one of several."""
+        """Whether that server belongs to a cluster."""
         return bool(self._server_info.get("cluster"))
 
     def send_message(self, subject: str, data: bytes, headers: bytes | None = None, reply: str = "") -> None:
@@ -143,7 +146,8 @@ class ListeningClient(Client):
         return number
 
     def listen_again(self, among: list[str] | None = None) -> None:
-        """Subscribes again to those subjects, or to all: NATS passes over what it knows by its number."""
+        """Subscribes again to the subjects `among`, or to all: NATS ignores a subscription whose number it already
+        has."""
         if not self.is_connected:
             return
         starts = None if among is None else tuple(f"SUB {subject} ".encode() for subject in among)
@@ -157,11 +161,12 @@ class ListeningClient(Client):
             self._send(command.unsub_cmd(number, 0))
 
     def stop_messages(self, number: int) -> bool:
-        """Unsubscribes, but still calls the handler for messages on their way. False if there can be none."""
+        """Unsubscribes, but still calls the handler for messages that are on their way. Returns False if there can be
+        none."""
         listener = self._listeners.get(b"%d" % number)
         if listener is None or not self.is_connected:
             return False
-        listener.command = b""  # so that it is not made again after a reconnect
+        listener.command = b""  # so that a reconnect does not subscribe again
         self._send(command.unsub_cmd(number, 0))
         return True
 
@@ -170,17 +175,18 @@ class ListeningClient(Client):
         self._listeners.pop(b"%d" % number, None)
 
     def drop_pending(self) -> None:
-        """Drops what waits for the socket, which nats-py would send after the reconnect, however late that is.
+        """Drops what waits for the socket. nats-py would send it after the reconnect, however late that is.
 
-        Who sent it has an error, or was promised nothing: its own repetition, or what others have sent since, must not
-        be followed by this. All subscriptions are made again anyway, and one that has ended meanwhile must not be.
+        The sender has got an error, or was promised nothing: an old message must not arrive after the sender's own
+        retry, or after what others have sent since. All subscriptions are made again anyway, and one that has ended
+        meanwhile must not be.
         """
         self._pending, self._pending_data_size = [], 0
 
     # --- signing in --------------------------------------------------------------------------------------------------
 
     def _connect_command(self) -> bytes:
-        """nats-py's CONNECT, and who signs in: by the files as they are now, and at any server of the cluster."""
+        """nats-py's CONNECT with our credentials: from the files as they are now, and for any server of the cluster."""
         verb, _, options = super()._connect_command().partition(b" ")
         try:
             signed = self._sign_in.fields(str(self._server_info.get("nonce", "")))
@@ -196,7 +202,8 @@ class ListeningClient(Client):
             raise Error(str(error)) from None
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
-        """nats-py would send its password as it is to a server that does not ask for TLS, also where it should be."""
+        """Starts TLS if our settings want it. nats-py would send its password in clear text to a server that does not
+        require TLS."""
         if initial_connection and self._sign_in.wants_tls and not info.get("tls_required"):
             if not info.get("tls_available"):
                 raise Error("it does not offer TLS, which nats.url (tls://) or nats.ca_file or nats.cert_file asks for")
@@ -206,8 +213,8 @@ class ListeningClient(Client):
     async def _process_connect_init(self) -> None:
         """nats-py's handshake, at the start and after each disconnect, and then all our subscriptions in one write.
 
-        nats-py makes its own subscriptions again by one write each, and does not know ours. It gives up for good after
-        an error that it does not expect, so all of them become one that it expects.
+        nats-py makes its own subscriptions again with one write each, and does not know ours. It gives up for good
+        after an error that it does not expect, so every error is turned into one that it expects.
         """
         try:
             await self._shake_hands()
@@ -231,14 +238,14 @@ class ListeningClient(Client):
             raise
         except Exception as error:
             raise Error(f"it does not answer as NATS does ({type(error).__name__})") from None
-        if not self.is_connected:  # the server ended it, or wrote something else first; nats-py does not notice
+        if not self.is_connected:  # the server closed it, or sent something else first; nats-py does not notice
             for task in (self._reading_task, self._ping_interval_task, self._flusher_task):
                 if task is not None:
                     task.cancel()
             raise Error("the server ended the connection")
 
     async def _attempt_reconnect(self) -> None:
-        """nats-py's, which must not end before there is a connection, whatever happens."""
+        """Reconnects as nats-py does, but does not end before there is a connection, whatever happens."""
         while True:
             try:
                 return await super()._attempt_reconnect()
@@ -247,10 +254,10 @@ class ListeningClient(Client):
                 await asyncio.sleep(_FAILED_WAIT_S)
 
     async def report(self, complaint: str) -> None:
-        """A server has written an error.
+        """Handles an error that a server has sent.
 
-        nats-py would close the connection for good, also for an error after which the server goes on, and for a
-        password that was changed. A server that does not go on closes the connection itself, and the link reconnects.
+        nats-py would close the connection for good, even after an error that leaves the connection usable, and after a
+        change of the password. A server that does not continue closes the connection itself, and the link reconnects.
         """
         await self._error_cb(ServerComplains(complaint))
 
@@ -263,8 +270,8 @@ class ListeningClient(Client):
                 try:
                     await super().close()
                 except asyncio.CancelledError:
-                    # A reconnect that has just begun, and that this ends, waits for the end of the same socket: asyncio
-                    # cancels that for both.
+                    # A reconnect that has just begun, and that this call ends, waits for the same socket to close:
+                    # asyncio cancels that wait for both.
                     if (closing := asyncio.current_task()) is None or closing.cancelling():
                         raise
         reconnecting = self._reconnection_task

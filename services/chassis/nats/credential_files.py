@@ -1,9 +1,9 @@
 """The files that a process signs in to NATS with: the seed of a user (an "nkey"), or a user's JWT with its seed.
 
-Signing is done by pyca/cryptography, which edges have anyway. The package nkeys, which nats-py would use, comes without
-wheels, which our image demands, and needs a second library for the same signature.
+Signing is done by pyca/cryptography, which edges have anyway. The package nkeys, which nats-py would use, has no
+wheels, which our image requires, and needs a second library for the same signature.
 
-Errors name the file and what it lacks; they have nothing of what is in it.
+Errors name the file and what it lacks; they never quote its content.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _JWT: Final = re.compile(r"-{3,} *BEGIN NATS USER JWT *-{3,}\s+([\w.=-]+)\s+-{3,
 
 
 class BadFile(Exception):
-    """A file cannot be read, or does not hold what its setting says."""
+    """A file cannot be read, or does not contain what its setting expects."""
 
 
 class Nkey(NamedTuple):
@@ -41,7 +41,7 @@ class Nkey(NamedTuple):
         return base64.b32encode(key + _checksum(key)).decode().rstrip("=")
 
     def sign(self, nonce: str) -> str:
-        """The signature that the server asks for by its nonce."""
+        """The signature of the server's nonce."""
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
         signature = Ed25519PrivateKey.from_private_bytes(self.secret).sign(nonce.encode())
@@ -49,7 +49,7 @@ class Nkey(NamedTuple):
 
 
 class Creds(NamedTuple):
-    """What a `.creds` file has."""
+    """The content of a `.creds` file."""
 
     jwt: str
     nkey: Nkey
@@ -70,7 +70,7 @@ def read_creds(path: str) -> Creds:
 
 
 def readable(path: str) -> bytes:
-    """What a file has. Raises `BadFile` with the system's reason."""
+    """The content of a file. Raises `BadFile` with the system's reason."""
     try:
         return read_configured(Path(path), MAX_FILE_BYTES)
     except OSError as error:
@@ -86,7 +86,7 @@ def _nkey(text: str, path: str) -> Nkey:
     except binascii.Error:
         raw = bytes(36)
     if raw[0] & 0xF8 != _SEED or raw[-2:] != _checksum(raw[:-2]):
-        raise BadFile(f"{path}: its seed is damaged: the checksum is not right")
+        raise BadFile(f"{path}: its seed is damaged: the checksum is wrong")
     kind = (raw[0] & 7) << 5 | raw[1] >> 3
     if kind != _USER:
         raise BadFile(f"{path}: has the seed of {_KINDS.get(kind, 'something else')}, expected that of a user (SU...)")

@@ -24,7 +24,7 @@ _decode = msgspec.json.Decoder(_Answer).decode
 
 
 async def erase(link: NatsLink, stream: str, sequence: int) -> bool:
-    """Deletes a message and overwrites it; False if it was gone. Raises `NatsAway`, `NatsRefused`."""
+    """Deletes a message and overwrites it; False if it was already gone. Raises `NatsAway`, `NatsRefused`."""
     query = msgspec.json.encode({"seq": sequence, "no_erase": False})
     _, answer = await link.request(subjects.message_delete(stream), query, timeout_s=API_TIMEOUT_S)
     try:
@@ -41,6 +41,6 @@ async def erase(link: NatsLink, stream: str, sequence: int) -> bool:
 
 
 async def message_at(link: NatsLink, stream: str, sequence: int) -> StoredMessage | None:
-    """The message of this sequence, None if it is gone. Raises `NatsAway`."""
+    """The message with this sequence, None if it is gone. Raises `NatsAway`."""
     found, _ = await read_stream(link, stream, sequence, 1)
     return next((message for message in found if message.sequence == sequence), None)

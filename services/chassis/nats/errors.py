@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 Cause = Literal["away", "timeout", "busy", "full", "storage", "too_large", "refused"]
-"""Why a call failed, as metrics count it. Of `NatsAway`: "away" (no connection, nobody answers), "timeout" (no answer
-in time), "busy" (too much waits already), "refused" (not permitted). Of `NatsRefused`: "full" (the stream is at its own
-limit), "storage" (the server's disk, or its limits for all streams), "too_large", or else "refused"."""
+"""Why a call failed, as metrics count it. For `NatsAway`: "away" (no connection, nobody answers), "timeout" (no answer
+in time), "busy" (too much waits already), "refused" (not permitted). For `NatsRefused`: "full" (the stream is at its
+own limit), "storage" (the server's disk, or its limits for all streams), "too_large", or otherwise "refused"."""
 
 
 class NatsAway(Exception):
@@ -19,14 +19,15 @@ class NatsAway(Exception):
 
 
 class NotPermitted(NatsAway):
-    """NATS does not permit it to who signs in. Somebody may permit it later, without a word of NATS."""
+    """NATS does not permit the call to the user of this process. An operator may permit it later; NATS does not
+    announce that."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text, "refused")
 
 
 class NobodyAnswers(NatsAway):
-    """NATS reports at once that the subject of a request has no subscriber, any more or yet."""
+    """NATS reports at once that the subject of a request has no subscriber: not yet, or not any longer."""
 
 
 class NatsRefused(Exception):

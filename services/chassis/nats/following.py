@@ -1,9 +1,9 @@
 """A stream that follows another: it has the headers of all its messages, without their bodies.
 
-The server itself keeps it up to date, across restarts, whoever publishes ("durable sourcing", since nats-server 2.14):
-a consumer that leaves out bodies delivers the source's messages to the following stream. Each message names the
-sequence that it has in the source. Between two messages for which `sequence - number` is the same, nothing of the
-source was skipped.
+The server itself keeps it up to date, even across restarts, and whoever publishes ("durable sourcing", since
+nats-server 2.14): a consumer that leaves out bodies delivers the source's messages to the following stream. Each
+message names its sequence in the source. If `sequence - number` is the same for two messages, no message of the source
+between them was skipped.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from services.chassis.nats.streams import NOT_NOW
 
 _MAX_ACK_PENDING: Final = 1000
 LOWEST_KEY: Final = "fairlead-lowest-limit"
-_HEARTBEAT_NS: Final = 1_000_000_000  # the only one that the server accepts for such a consumer
+_HEARTBEAT_NS: Final = 1_000_000_000  # the only value that the server accepts for such a consumer
 _SOURCE: Final = b"Nats-Stream-Source"
 _STREAM_EXISTS: Final = 10058  # JetStream's code: the name is in use with another configuration
 _BAD_REQUEST: Final = 10025  # JetStream's code: the request has a value that this version does not know
@@ -27,7 +27,7 @@ _STREAM_NOT_FOUND: Final = 10059
 _CONSUMER_NOT_FOUND: Final = 10014
 _TIMEOUT_S: Final = 5.0
 _SHORTEST_WINDOW_NS: Final = 100_000_000
-"""A message that the source took is not a duplicate, so the window is as short as the server allows."""
+"""The source has removed duplicates already, so the window is as short as the server allows."""
 
 
 class Followed(NamedTuple):
@@ -87,11 +87,12 @@ async def follow(
     max_bytes: int,
     replicas: int = 0,
 ) -> tuple[bool, int]:
-    """Makes `stream` follow `source`, from what is retained there on. If it does already, only its limits are changed.
+    """Makes `stream` follow `source`, beginning with the oldest message that is retained there. If it already does,
+    only its limits are changed.
 
-    `max_msgs_per_subject` is never lowered. Returns whether it begins to follow now, or again, and the lowest limit
-    that it ever had. `replicas` is as for `stream_config`. `delivery` is a subject of its own, on which the messages
-    travel. Raises `NatsAway`, `NatsRefused`, and of these `Unsupported` if the server is too old.
+    `max_msgs_per_subject` is never lowered. Returns whether the stream begins to follow now, or begins again, and the
+    lowest limit that it ever had. `replicas` is as for `stream_config`. `delivery` is a subject for these messages
+    alone. Raises `NatsAway`, and `NatsRefused`, which is `Unsupported` if the server is too old.
     """
     consumer = {
         "name": stream,
@@ -143,7 +144,8 @@ async def follow(
 
 
 async def forget_source(link: NatsLink, stream: str, source: str) -> None:
-    """Deletes the consumer that feeds a following stream which is gone, so that the next one reads from the beginning.
+    """Deletes the consumer that fed a following stream which is gone, so that the next such stream reads from the
+    beginning.
 
     Raises `NatsAway`.
     """
@@ -183,7 +185,7 @@ async def read_followed(
 ) -> tuple[list[Followed], int]:
     """Up to `limit` messages of a following stream, from a number on, of one subject or of all; and how many follow.
 
-    They are fewer once they have `max_bytes`. Raises `NatsAway`.
+    It stops early at `max_bytes`. Raises `NatsAway`.
     """
     messages, left = await read_stream(link, stream, from_number, limit, subject, max_bytes)
     return [followed(message) for message in messages], left

@@ -8,7 +8,7 @@ from datetime import datetime
 def header(headers: bytes | None, name: bytes) -> bytes | None:
     """The value of the header `name` (in its exact case) in a raw header block, None if it is absent.
 
-    Of several the last one counts: JetStream appends its own to those of the publisher.
+    If there are several, the last one counts: JetStream appends its headers to the publisher's.
     """
     if headers is None:
         return None
@@ -20,7 +20,7 @@ def header(headers: bytes | None, name: bytes) -> bytes | None:
 
 
 def status(headers: bytes | None) -> int:
-    """The status code of a reply that has one ("NATS/1.0 503"), 0 for an ordinary message."""
+    """The status code of a reply ("NATS/1.0 503"), 0 for an ordinary message."""
     if headers is None or headers[8:9] != b" ":
         return 0
     return int(headers[9:12])
@@ -35,5 +35,5 @@ def header_block(**fields: str) -> bytes:
 
 
 def seconds_of(time: str) -> float:
-    """A time as NATS writes it, in headers and elsewhere, in Unix seconds."""
+    """Converts a time as NATS writes it, in headers and elsewhere, to Unix seconds."""
     return datetime.fromisoformat(time).timestamp()

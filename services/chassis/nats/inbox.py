@@ -1,7 +1,7 @@
 """Requests over NATS and their replies, with one subscription for all replies.
 
-Each request has a token, the last part of the subject to which its replies go. Instead of a timer for each request one
-sweep checks all deadlines, so a request without a reply fails up to `SWEEP_S` later than its timeout.
+Each request has a token, the last part of the subject to which its replies go. One sweep checks the deadlines of all
+requests, instead of a timer for each, so a request without a reply fails up to `SWEEP_S` after its timeout.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _Request:
 
 
 class Inbox:
-    """Sends requests by `send(subject, data, headers, reply)`, which raises `NatsAway` without a connection.
+    """Sends requests with `send(subject, data, headers, reply)`, which raises `NatsAway` without a connection.
 
     `collect` is the handler of everything on `pattern`, which lies below `subject`.
     """
@@ -68,7 +68,8 @@ class Inbox:
     async def request_many(
         self, subject: str, data: bytes, is_last: IsLast, headers: bytes | None, timeout_s: float
     ) -> list[Reply]:
-        """Sends a request and returns its replies, up to the first whose headers satisfy `is_last`. Raises likewise."""
+        """Sends a request and returns its replies, up to the first whose headers satisfy `is_last`. Raises like
+        `request`."""
         request = self._register(timeout_s, is_last)
         await self._reply(request, subject, data, headers)
         return request.replies
@@ -111,7 +112,7 @@ class Inbox:
         request.future.set_result((headers, data))
 
     def fail_one(self, subject: str, error: Exception) -> None:
-        """Fails the oldest pending request to that subject, if there is one: it will get no reply."""
+        """Fails the oldest pending request to this subject, if there is one: it will get no reply."""
         for request in self._waiting.values():
             if request.subject == subject and not request.future.done():
                 request.fail(error)

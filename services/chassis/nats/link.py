@@ -52,13 +52,14 @@ _COMPLAIN_S: Final = 10.0
 _COMPLAINTS_KEPT: Final = 20
 
 _REFUSED_AGAIN_S: Final = 60.0
-"""Seconds between log lines about credentials that NATS refuses; the link asks once a second."""
+"""Seconds between log lines about credentials that NATS refuses; the link tries once a second."""
 _REFUSAL_HOLDS_S: Final = 10.0
-"""How long a refusal counts that no server repeats, since none can be reached: each of them is asked meanwhile."""
+"""How long a refusal counts if no server repeats it, since none can be reached. It is long enough to try each
+server."""
 _GATHER_S: Final = 0.1
-"""What NATS refuses within this time is told in one line."""
+"""What NATS refuses within this time is logged in one line."""
 _PERMITTED_NOW_S: Final = 5.0
-"""Seconds between two tries to make the subscriptions that NATS does not permit."""
+"""Seconds between two tries to make subscriptions that NATS did not permit."""
 
 
 async def _until_done_or_cancelled(work: Coroutine[Any, Any, None]) -> None:
@@ -72,12 +73,12 @@ async def _until_done_or_cancelled(work: Coroutine[Any, Any, None]) -> None:
 
 
 class NatsLink:
-    """The connection of a process to the NATS servers of `settings`, under which it is known there as `name`.
+    """The connection of a process to the NATS servers of `settings`; it is known there as `name`.
 
     `on_connected` runs after every (re)connection, once all subscriptions are made again; `on_disconnected` when the
     connection drops, but not when `close` ends it. Both are plain functions and must not block. `disconnects` and
     `permission_violations` count since the start. Replies come to subjects below `inbox_prefix`, unless the settings
-    have another one. In the log, `called` is what this NATS is, and `keys` what the names of its settings begin with.
+    have another one. In the log this NATS is named `called`, and the names of its settings begin with `keys`.
     """
 
     def __init__(
@@ -123,8 +124,8 @@ class NatsLink:
 
     @property
     def problem(self) -> str | None:
-        """Why this process should get no work, for its operator: its credentials are refused, or something that it has
-        to do is not permitted. None if there is no such reason; whether there is a connection is another question."""
+        """Why this process should get no work, for its operator: its credentials are refused, or it lacks a permission
+        that it needs. None if there is no such reason, with or without a connection."""
         now = asyncio.get_running_loop().time()
         refusal = self._refusal if now < self._refusal_ends_at else None
         return refusal or self._permissions.problem(now)
@@ -136,17 +137,17 @@ class NatsLink:
 
     @property
     def replicas(self) -> int:
-        """How many servers are to have each stream; 0: not set, and then those that exist stay as they are."""
+        """How many servers should have each stream. 0: not set, so that existing streams stay as they are."""
         return self._replicas
 
     @property
     def server_id(self) -> str:
-        """The id of the server at the other end. A server that starts again has another one."""
+        """The id of the server at the other end. A server has a new id after each start."""
         return self._client.server_id
 
     @property
     def in_cluster(self) -> bool:
-        """Whether the server at the other end is one of several."""
+        """Whether the server at the other end belongs to a cluster."""
         return self._client.in_cluster
 
     # --- the connection ----------------------------------------------------------------------------------------------
@@ -173,7 +174,7 @@ class NatsLink:
         self._connected()
 
     async def close(self) -> None:
-        """Ends the connection for good, once all that was published is sent or 2 s have passed."""
+        """Ends the connection for good, once everything that was published is sent or 2 s have passed."""
         self._ending = True
         self._try_no_more()
         if self._news is not None:
@@ -209,7 +210,7 @@ class NatsLink:
         elif not self.is_connected:
             text = str(error) or type(error).__name__
             if isinstance(error, TimeoutError) and not error.errno:
-                text = "no answer in time: it hangs, or this is not the port of its clients (4222 by default)"
+                text = "no answer in time: it hangs, or this is not its port for clients (4222 by default)"
             if isinstance(error, ssl.SSLError):
                 keys = self._keys
                 text += f" (its certificate and ours: {keys}ca_file, {keys}cert_file, {keys}key_file)"
@@ -218,7 +219,7 @@ class NatsLink:
             log.debug("%s: %s: %s", self._called, type(error).__name__, error)
 
     def _complain(self, text: str) -> None:
-        """Logs the same thing every 10 s at the most."""
+        """Logs a text, but the same text only once in 10 s."""
         now = asyncio.get_running_loop().time()
         if now < self._complain_at.get(text, 0.0):
             return
@@ -236,7 +237,7 @@ class NatsLink:
             log.warning("%s; asking again until it accepts them (docs/nats.md)", self._refusal)
 
     def _heed(self, complaint: str) -> None:
-        """A server has written an error, and goes on, or ends the connection."""
+        """Handles an error that a server has sent; the server may continue, or end the connection."""
         forbidden = forbidden_by(complaint)
         if forbidden is None:
             self._complain(f"{self._called} says: {complaint}")
@@ -260,7 +261,7 @@ class NatsLink:
             )
 
     def _try_again(self) -> None:
-        """Makes the subscriptions again that NATS did not permit, as it does not say when it does."""
+        """Repeats the subscriptions that NATS did not permit, as NATS does not say when it permits them."""
         self._retry = None
         loop = asyncio.get_running_loop()
         among = self._permissions.to_try(loop.time())
@@ -276,7 +277,8 @@ class NatsLink:
     # --- sending -----------------------------------------------------------------------------------------------------
 
     def publish(self, subject: str, data: bytes, headers: bytes | None = None, reply: str = "") -> None:
-        """Hands a message to the connection, without an await: a decision and its message are one step.
+        """Hands a message to the connection, without an await, so that nothing can come between a decision and its
+        message.
 
         Raises `NatsAway` when there is no connection or NATS does not keep up, and `NatsRefused` for a message that is
         too large for NATS.
@@ -284,7 +286,8 @@ class NatsLink:
         self._client.send_message(subject, data, headers, reply)
 
     async def request(self, subject: str, data: bytes, headers: bytes | None = None, timeout_s: float = 5.0) -> Reply:
-        """Sends a request and returns its reply `(headers, data)`. Raises `NatsAway`, also if none comes in time."""
+        """Sends a request and returns its reply `(headers, data)`. Raises `NatsAway`, including when no reply comes in
+        time."""
         return await self._inbox.request(subject, data, headers, timeout_s)
 
     async def request_many(
@@ -292,7 +295,7 @@ class NatsLink:
     ) -> list[Reply]:
         """Sends a request and returns all its replies, up to the first whose headers satisfy `is_last`.
 
-        Raises `NatsAway`; it is `NobodyAnswers` if no one subscribes to the subject.
+        Raises `NatsAway`, which is `NobodyAnswers` if the subject has no subscriber.
         """
         return await self._inbox.request_many(subject, data, is_last, headers, timeout_s)
 
@@ -308,8 +311,8 @@ class NatsLink:
     def subscribe(self, subject: str, handler: Handler, queue: str = "") -> int:
         """Subscribes, until `unsubscribe` or `drain` is called with the number that this returns.
 
-        The server knows of the subscription before it receives anything sent later on this link. The link makes it
-        again after each reconnect. Subscribers of the same `queue` share the messages.
+        The server gets the subscription before anything that is sent later on this link. The link subscribes again
+        after each reconnect. Subscribers of the same `queue` share the messages.
         """
         return self._client.add_listener(subject, handler, queue)
 
@@ -329,6 +332,6 @@ class NatsLink:
     # --- JetStream ---------------------------------------------------------------------------------------------------
 
     def stream_manager(self, timeout_s: float = 5.0) -> JetStreamManager:
-        """nats-py's calls to create, change and delete streams, which raise `NatsAway` besides nats-py's own errors of
-        JetStream. Storing and reading messages is in `streams`."""
+        """nats-py's calls to create, change and delete streams. They raise `NatsAway`, besides nats-py's own errors of
+        JetStream. `streams` stores and reads messages."""
         return stream_manager(self.request, timeout_s)

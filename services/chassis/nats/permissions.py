@@ -1,7 +1,7 @@
-"""What NATS does not permit this process: what to log of it, and whether the process can do its work without. Pure.
+"""What NATS does not permit this process: what to log about it, and whether the process can work without it. Pure.
 
-NATS refuses one message or subscription at a time, and does not say when it permits it later. So what was refused
-counts as refused for `HOLD_S`; whoever keeps trying is refused again within that time.
+NATS refuses single messages and subscriptions, and does not say when it permits them later. So a refusal counts for
+`HOLD_S`; a process that keeps trying is refused again within that time.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from typing import Final, NamedTuple
 from proto import subjects
 
 HOLD_S: Final = 15.0
-"""For how long what was refused counts as refused."""
+"""How long a refusal counts."""
 NAME_AGAIN_S: Final = 60.0
 """Seconds between two warnings about the same subject."""
 MAX_KEPT: Final = 20
-"""Subjects that are kept, and named in the log; the others are only counted."""
+"""The most subjects that are kept and named in the log; further ones are only counted."""
 
 _VIOLATION: Final = re.compile(r'permissions violation for (publish|subscription)[^"]* "([^"]+)"', re.IGNORECASE)
 
 
 class Forbidden(NamedTuple):
-    """What NATS refused. `publishing`, or else a subscription."""
+    """What NATS refused: publishing, or otherwise a subscription."""
 
     publishing: bool
     subject: str
 
     @property
     def action(self) -> str:
-        """For people."""
+        """What was refused, for people."""
         return "publishing" if self.publishing else "subscribing"
 
     def __str__(self) -> str:
@@ -38,7 +38,7 @@ class Forbidden(NamedTuple):
 
 
 def listed(forbidden: Iterable[Forbidden]) -> str:
-    """All of them in a line: "publishing to a, b; subscribing to c"."""
+    """Everything that is forbidden, in one line: "publishing to a, b; subscribing to c"."""
     by_action: dict[str, list[str]] = {}
     for what in forbidden:
         by_action.setdefault(what.action, []).append(what.subject)
@@ -46,13 +46,13 @@ def listed(forbidden: Iterable[Forbidden]) -> str:
 
 
 def forbidden_by(complaint: str) -> Forbidden | None:
-    """What a server's error refuses; None if it is about something else."""
+    """What a server refuses by this error; None if the error is about something else."""
     found = _VIOLATION.search(complaint)
     return None if found is None else Forbidden(found[1].lower() == "publish", found[2])
 
 
 class _Named:
-    """When each of at most `MAX_KEPT` subjects was named last."""
+    """When each of up to `MAX_KEPT` subjects was last named in the log."""
 
     def __init__(self) -> None:
         self._at: dict[Forbidden, float] = {}
@@ -69,26 +69,27 @@ class _Named:
         return len(self._at) < MAX_KEPT
 
     def name(self, what: Forbidden, now: float) -> None:
-        """It is named now."""
+        """Notes that it is named now."""
         self._at[what] = now
 
 
 class Permissions:
-    """Times are in seconds, of any clock that does not go back. `own_inbox` is where this process alone gets its
-    replies: below a prefix, which others of its kind share."""
+    """What NATS has refused to this process. Times are in seconds, of any monotonic clock. `own_inbox` is where this
+    process alone gets its replies, below a prefix that is shared with others of its kind."""
 
     def __init__(self, own_inbox: str) -> None:
         self._own_inbox = f"{own_inbox}."
         self._all_inboxes = f"{own_inbox.rpartition('.')[0]}.>"
-        self._refused_at: dict[Forbidden, float] = {}  # what the process needs, the newest last
+        self._refused_at: dict[Forbidden, float] = {}  # of what the process needs, the newest last
         self._unkept = False  # more subscriptions were refused than are kept
         self._tried_at = float("-inf")
-        self._needed, self._others = _Named(), _Named()  # apart: no client's choice takes the place of what is needed
-        self._untold: dict[Forbidden, bool] = {}  # and whether it was told before
+        self._needed, self._others = _Named(), _Named()  # separate: clients cannot use up the room for needed ones
+        self._untold: dict[Forbidden, bool] = {}  # and whether it was logged before
         self.violations = 0
 
     def refused(self, what: Forbidden, now: float) -> bool:
-        """NATS has refused `what`. Whether there is something to log: `news` soon has it, with what follows at once."""
+        """Notes that NATS has refused `what`. Returns whether there is something to log: call `news` shortly after,
+        when it also has the refusals that follow at once."""
         self.violations += 1
         if what.publishing and what.subject.startswith(self._own_inbox):
             what = Forbidden(True, self._all_inboxes)  # each request there has a subject of its own
@@ -109,7 +110,8 @@ class Permissions:
             self._refused_at[what] = now
 
     def news(self, now: float) -> str:
-        """What to log now, "" if nothing. If something is said again, all that is still refused is said with it."""
+        """What to log now, "" if nothing. If something is repeated, everything that is still refused is repeated with
+        it."""
         told, self._untold = self._untold, {}
         if any(told.values()):
             for what in self._now(now):
@@ -119,7 +121,7 @@ class Permissions:
         return listed(told)
 
     def problem(self, now: float) -> str | None:
-        """What this process cannot do its work without, and may not do. None if there is nothing."""
+        """What this process needs to do and may not do. None if there is nothing."""
         lacking = self._now(now)
         if not lacking:
             return None
@@ -127,9 +129,10 @@ class Permissions:
         return f"NATS does not permit {lacking[-1]}{more}"
 
     def to_try(self, now: float) -> list[str] | None:
-        """The subjects to subscribe to again, in order to see whether NATS permits it now; None for all there are.
+        """The subjects to subscribe to again, to see whether NATS permits them now; None for all subjects.
 
-        Those that are kept come first, as each of many thousands would be refused; all, once NATS permits these.
+        The kept subjects are tried first, as otherwise many thousands would be refused one by one; all are tried once
+        NATS permits the kept ones.
         """
         kept = {what.subject: self._refused_at[what] for what in self._now(now) if not what.publishing}
         tried_at, self._tried_at = self._tried_at, now
@@ -139,7 +142,7 @@ class Permissions:
         return list(kept)
 
     def forget(self) -> None:
-        """There is a new connection: what it may not do will be refused anew."""
+        """Forgets all refusals: on a new connection NATS will refuse again what it does not permit."""
         self._refused_at.clear()
         self._unkept = False
 
@@ -148,9 +151,10 @@ class Permissions:
         return list(self._refused_at)
 
     def _is_needed(self, what: Forbidden) -> bool:
-        """Not where somebody else chooses the subject, who could make every process unready by that.
+        """Whether the process needs it. Not if somebody else chooses the subject, who could otherwise make every
+        process unready.
 
-        Backends choose where replies to them go, and clients the methods that they call.
+        Backends choose the subjects of replies to them, and clients the methods that they call.
         """
         if not what.publishing or what.subject == self._all_inboxes:
             return True

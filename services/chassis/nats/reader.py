@@ -18,7 +18,7 @@ Handler = Callable[[bytes, bytes, bytes | None, bytes], None]
 
 
 class Listener:
-    """One subscription: its handler, and the command that makes it, again after each reconnect."""
+    """One subscription: its handler, and the command that makes it, and makes it again after each reconnect."""
 
     __slots__ = ("command", "handler")
 
@@ -28,7 +28,7 @@ class Listener:
 
 
 class MessageReader:
-    """Reads the stream of one connection. `listeners` is keyed by subscription number, as the server writes it, and may
+    """Reads the bytes of one connection. `listeners` is keyed by subscription number, as the server writes it, and may
     change at any time."""
 
     __slots__ = ("_chunks", "_listeners", "_missing", "_run")
@@ -36,7 +36,7 @@ class MessageReader:
     def __init__(self, listeners: dict[bytes, Listener]) -> None:
         self._listeners = listeners
         self._chunks: list[bytes] = []  # of an incomplete piece
-        self._missing = 0  # bytes that it still lacks, at least
+        self._missing = 0  # bytes that this piece still lacks, at least
         self._run = 0
 
     def reset(self) -> None:

@@ -1,7 +1,6 @@
-"""What `nats.url` says: the addresses of the servers, and who signs in there. Pure.
+"""Parses `nats.url`: the addresses of the servers, and the credentials. Pure.
 
-Nothing here repeats the text of a URL in an error, as it may have a password. `urllib` does: it quotes what it takes
-for the port.
+No error quotes a URL, as it may contain a password. The errors of `urllib` do: they quote what it takes for the port.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ DEFAULT_PORT: Final = 4222
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,15})://")
 _NO_SLASHES: Final = re.compile(r"(nats|tls)(//|:(?!\d+/?$))", re.IGNORECASE)
-"""A scheme that lacks a part. A host may be called "nats"."""
+"""A scheme with an incomplete "://". A host may be called "nats"."""
 _HINTS: Final = {
     "http": " (8222 is NATS's monitoring, which is HTTP; its clients' port is 4222 by default)",
     "https": " (8222 is NATS's monitoring, which is HTTP; its clients' port is 4222 by default)",
@@ -27,7 +26,8 @@ _ENCODE: Final = (
 
 
 class Servers(NamedTuple):
-    """Servers of one cluster as host and port, whether they must speak TLS, and who signs in: "" each for none."""
+    """The servers of one cluster as host:port, whether they must speak TLS, and the credentials, which are "" if not
+    given."""
 
     addresses: list[str]
     tls: bool
@@ -43,9 +43,10 @@ class _Server(NamedTuple):
 
 
 def parse_servers(text: str) -> Servers:
-    """The servers in `text`, whose URLs commas separate. A user without a password is a token, as everywhere in NATS.
+    """The servers in `text`, which has URLs separated by commas. A user without a password is a token, as everywhere in
+    NATS.
 
-    User, password and token are percent-decoded. Raises `ValueError`, whose text has nothing secret.
+    User, password and token are percent-decoded. Raises `ValueError`, whose text contains nothing secret.
     """
     urls = text.split(",")
     found = [_parse(url.strip(), f" (address {number} of {len(urls)})" if len(urls) > 1 else "")
@@ -83,7 +84,7 @@ def _parse(url: str, which: str) -> _Server:
     if port == 0:
         raise ValueError(f"expected nats.url to be nats://host:port{which}, the port from 1 to 65535")
     if parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise ValueError(f"expected nats.url to be nats://host:port{which}, with nothing behind the port; {_ENCODE}")
+        raise ValueError(f"expected nats.url to be nats://host:port{which}, with nothing after the port; {_ENCODE}")
     user, password = unquote(parts.username or ""), parts.password and unquote(parts.password)
     if password and not user:
         raise ValueError(f"expected nats.url to have a user before the password{which}")

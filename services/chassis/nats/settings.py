@@ -1,4 +1,4 @@
-"""The section `nats`: how a process reaches NATS and signs in there. A mistake is told before anything starts."""
+"""The section `nats`: how a process reaches NATS and signs in there. A mistake is reported before anything starts."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ _INBOX: Final = re.compile(r"[^\s.*>$][^\s.*>]*(\.[^\s.*>]+)*")
 
 
 class NatsSettings(Section, frozen=True):
-    """The section `nats`: how a process reaches NATS, and as whom: without any of the settings for that, anonymously.
+    """The section `nats`: how a process reaches NATS and signs in there; without any credentials it connects
+    anonymously.
 
-    Files are read here once, so that a mistake is told at the start, and again at each connect, so that a new one
+    Files are read once here, so that a mistake is reported at the start, and again at each connect, so that a new file
     counts.
     """
 
@@ -31,21 +32,21 @@ class NatsSettings(Section, frozen=True):
     token: Secret = ""
     """The token, where all clients of NATS share one."""
     nkey_file: str = ""
-    """The path of a file with a user's seed (SU...): the process proves that it has it, and does not send it."""
+    """The path of a file with a user's seed (SU...). The process proves that it has the seed, but does not send it."""
     credentials_file: str = ""
     """The path of a `.creds` file with a user's JWT and seed, for servers that trust an operator."""
     ca_file: str = ""
-    """The path of the certificates (PEM) that vouch for NATS's own; empty for those of the system. Asks for TLS."""
+    """The path of the CA certificates (PEM) that signed NATS's certificate; empty for the system's. Requires TLS."""
     cert_file: str = ""
-    """The path of the certificate (PEM) that the process shows NATS, with `key_file`. Asks for TLS."""
+    """The path of the client certificate (PEM) that the process presents to NATS, with `key_file`. Requires TLS."""
     key_file: str = ""
     """The path of the private key (PEM, not encrypted) of `cert_file`."""
     inbox_prefix: str = ""
     """The beginning of the subjects to which replies come; empty: one for each service, such as
     "_INBOX_fairlead_edge"."""
     replicas: int | None = None
-    """How many servers of a NATS cluster have each stream: 1, 3 or 5. Left out: 1, and streams that exist stay as they
-    are."""
+    """How many servers of a NATS cluster have each stream: 1, 3 or 5. Left out: new streams have 1, existing streams
+    stay as they are."""
 
     def __post_init__(self) -> None:
         servers = parse_servers(self.url)
@@ -58,7 +59,7 @@ class NatsSettings(Section, frozen=True):
 
     @property
     def servers(self) -> Servers:
-        """What `url` says."""
+        """The servers in `url`."""
         return parse_servers(self.url)
 
     @property

@@ -1,7 +1,7 @@
-"""As whom a connection signs in to NATS, and what it shows for it: read anew at each connect.
+"""The user and the credentials with which a connection signs in to NATS. Files are read anew at each connect.
 
-So credentials, a key or a certificate that an operator puts in the place of an old one count from the next connect on,
-without a restart. A password or a token does not, in a file of its own either: it is read with the settings.
+So credentials, a key or a certificate that an operator replaces count from the next connect on, without a restart. A
+password or a token does not, even in a file of its own: it is read with the settings.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from services.chassis.nats.tls import tls_context
 
 
 class SignIn:
-    """By the settings, which have been checked."""
+    """Signs in by the settings, which are already checked."""
 
     def __init__(self, settings: NatsSettings, keys: str = "nats.") -> None:
-        """`keys` is what the names of the settings begin with."""
+        """The names of the settings begin with `keys`."""
         self._settings = settings
         self._keys = keys
         servers = settings.servers
@@ -51,7 +51,7 @@ class SignIn:
         return self._settings.wants_tls
 
     def fields(self, nonce: str) -> dict[str, str]:
-        """What the CONNECT to a server has for it, which sent this nonce ("" for none). Raises `BadFile`."""
+        """The fields of CONNECT that sign in to a server that sent `nonce` ("" if it sent none). Raises `BadFile`."""
         if path := self._settings.nkey_file:
             nkey = read_nkey(path)
             return {"nkey": nkey.public(), "sig": nkey.sign(nonce)}
@@ -61,10 +61,10 @@ class SignIn:
         return self._login
 
     def tls_context(self) -> ssl.SSLContext:
-        """Of the files as they are now. Raises `BadFile`."""
+        """A TLS context of the files as they are now. Raises `BadFile`."""
         files = [self._settings.ca_file, self._settings.cert_file, self._settings.key_file]
         version = tuple(_changed_at(name) for name in files if name)
-        if version not in self._contexts:  # making one takes 20 ms with the system's certificates
+        if version not in self._contexts:  # making a context takes 20 ms with the system's certificates
             self._contexts = {version: tls_context(*files)}
         return self._contexts[version]
 

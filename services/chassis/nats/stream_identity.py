@@ -1,4 +1,4 @@
-"""Whether a stream is still the one that it was: its metadata, and the time of one of its messages."""
+"""What shows whether a stream is still the same one: its metadata, and the time of one of its messages."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from services.chassis.nats.streams import NOT_NOW, StreamState, WrongSequence, e
 
 _API_TIMEOUT_S: Final = 5.0
 LEASE_S: Final = 2.0
-"""How long a lock is respected: its holder makes two requests meanwhile."""
+"""How long a lock is respected: its holder only needs two requests."""
 _POLL_S: Final = 0.01
 _FREE: Final = b"free"
 _HELD: Final = b"held"
 
 
 class Lock(NamedTuple):
-    """A subject of a stream that keeps the newest message of each; that message says whether the lock is held."""
+    """A subject of a stream that keeps the newest message of each subject; that message says whether the lock is
+    held."""
 
     stream: str
     subject: str
@@ -35,10 +36,10 @@ class Lock(NamedTuple):
 async def change_metadata(
     link: NatsLink, name: str, change: Callable[[StreamState], dict[str, str] | None], lock: Lock
 ) -> StreamState:
-    """Adds to the metadata of a stream what `change` makes of its state; None changes nothing.
+    """Adds what `change` returns for the stream's state to the stream's metadata; None changes nothing.
 
-    JetStream would let the last of two callers win, who have both read what was there before. So one holds `lock`
-    meanwhile, and the other reads what it has made of it. Raises `NatsAway`, `NatsRefused`.
+    If two callers read the same metadata, JetStream would let the last one overwrite the other's change. So one holds
+    `lock` meanwhile, and the other then reads the changed metadata. Raises `NatsAway`, `NatsRefused`.
     """
     manager = link.stream_manager(_API_TIMEOUT_S)
     try:
@@ -53,7 +54,7 @@ async def change_metadata(
                 metadata = {**(info.config.metadata or {}), **changes}
                 info = await manager.update_stream(replace(info.config, metadata=metadata))
         finally:
-            with contextlib.suppress(NatsAway, NatsRefused):  # it is taken over after `LEASE_S`
+            with contextlib.suppress(NatsAway, NatsRefused):  # another caller takes the lock over after `LEASE_S`
                 await store(link, lock.subject, _FREE, expect_last(None, held))
         return state_of(info)
     except APIError as error:
@@ -81,7 +82,7 @@ async def _acquire(link: NatsLink, lock: Lock) -> int:
 
 
 async def stored_at(link: NatsLink, stream: str, sequence: int, timeout_s: float = _API_TIMEOUT_S) -> str | None:
-    """NATS's time of the message of this sequence; None if it is not retained. Raises `NatsAway`."""
+    """When NATS stored the message with this sequence; None if it is not retained. Raises `NatsAway`."""
     query = msgspec.json.encode({"seq": sequence})
     headers, _ = await link.request(subjects.direct_get(stream), query, timeout_s=timeout_s)
     if status(headers) == 404:

@@ -29,7 +29,8 @@ _STREAM_EXISTS: Final = 10058  # JetStream error code: the name is in use with a
 _NO_ROOM: Final = 10047  # JetStream error code: max_file_store is less than the max_bytes of all streams
 _NO_PEERS: Final = 10005  # JetStream error code: too few servers for the replicas
 _LOOK_S: Final = 2.0
-"""A stream that is there answers within milliseconds; one without a leader does not, and to make one takes longer."""
+"""An existing stream answers within milliseconds; a stream without a leader does not answer. Making a stream takes
+longer."""
 _OFF: Final = (10039, 10076)  # JetStream error codes: not enabled for the account, or at all
 _NO_CLUSTER: Final = 10074  # JetStream error code: replicas, and the server is not in a cluster
 
@@ -48,13 +49,13 @@ def stream_config(
     refuse_when_full: bool = False,
     replicas: int = 0,
 ) -> StreamConfig:
-    """The configuration of a stream. All have in common: on disk, limited by age, readable from any replica.
+    """The configuration of a stream. All our streams are on disk, limited by age, and readable from any replica.
 
     Times are in seconds. `max_bytes` limits the whole stream (None: no limit), `max_msgs_per_subject` each subject (-1:
     no limit). NATS republishes each stored message to `republish_to`, a subject with the same wildcards as `subject`.
-    When `max_bytes` are taken the oldest messages go, or (`refuse_when_full`) new ones are refused, except that a
-    subject at its own limit goes on. With `allow_msg_ttl` a message may have a shorter life, by its header `Nats-TTL`.
-    `replicas`: the servers that have the stream; 0 for `nats.replicas`.
+    When `max_bytes` are used the oldest messages are removed, or (`refuse_when_full`) new ones are refused, except that
+    a subject at its own limit still takes messages. With `allow_msg_ttl` a message may have a shorter life, by its
+    header `Nats-TTL`. `replicas`: how many servers have the stream; 0 for `nats.replicas`.
     """
     return StreamConfig(
         name=name,
@@ -75,8 +76,8 @@ def stream_config(
 
 
 JETSTREAM_OFF: Final = (
-    "switch JetStream on in the configuration of NATS (jetstream {}), and for the account of this user; if NATS has "
-    "switched it off since its disk was full (its log says so), make room and restart NATS"
+    "switch JetStream on in the configuration of NATS (jetstream {}), and for the account of this user; if NATS "
+    "switched it off because its disk was full (its log says so), make room and restart NATS"
 )
 
 
@@ -85,12 +86,12 @@ async def ensure_stream(
 ) -> StreamState:
     """Creates the stream if it is missing. If its limits differ and `update` is set, changes them in place.
 
-    Settings that `config` does not mention stay as they are. `room_setting` is the one that decides on `max_bytes`: an
-    error for lack of room names it. Raises `NatsAway`, and `NatsRefused` if NATS refuses the stream or the change.
+    Settings that `config` does not mention stay as they are. `room_setting` is the setting behind `max_bytes`: an error
+    for lack of room names it. Raises `NatsAway`, and `NatsRefused` if NATS refuses the stream or the change.
     """
     name = config.name
     assert name is not None
-    if not link.is_connected:  # the library would wait
+    if not link.is_connected:  # nats-py would wait
         raise NatsAway(f"stream {name}: NATS is unavailable")
     config = replace(config, num_replicas=config.num_replicas or link.replicas or None)
     wanted = replace(config, metadata={**(config.metadata or {}), EPOCH_KEY: new_epoch()})
@@ -127,10 +128,10 @@ async def ensure_stream(
 
 def _explained(error: APIError, config: StreamConfig, room_setting: str) -> str:
     if error.err_code in (_NO_CLUSTER, _NO_PEERS):
-        lack = "NATS is a single server" if error.err_code == _NO_CLUSTER else "not so many of its cluster are there"
+        lack = "NATS is a single server" if error.err_code == _NO_CLUSTER else "its cluster has fewer at the moment"
         return (
             f"nats.replicas (or `replicas` of its namespace) asks for {config.num_replicas or 1} servers, but {lack}: "
-            f"lower it, or run so many servers as one cluster, see docs/nats-cluster.md ({error.description})"
+            f"lower it, or run that many servers as one cluster, see docs/nats-cluster.md ({error.description})"
         )
     if error.err_code in _OFF:
         return f"{error.description}: {JETSTREAM_OFF}"
@@ -164,18 +165,18 @@ def _warn_of_loss(info: StreamInfo, changes: dict[str, Any]) -> None:
     limit, held = changes.get("max_bytes") or -1, info.state.bytes
     if 0 < limit < held:
         log.warning(
-            "stream %s holds %d bytes and may hold %d from now on: its oldest messages go",
+            "stream %s holds %d bytes and may hold %d from now on: its oldest messages are removed",
             info.config.name,
             held,
             limit,
         )
     copies, before = changes.get("num_replicas") or 0, info.config.num_replicas or 1
     if 0 < copies < before:
-        log.warning("stream %s is on %d servers, and on %d from now on", info.config.name, before, copies)
+        log.warning("stream %s was on %d servers, and is on %d from now on", info.config.name, before, copies)
 
 
 def _noting(info: StreamInfo, changes: dict[str, Any]) -> dict[str, str] | None:
-    """The stream's metadata; with its last sequence, if its limit for a subject is being raised."""
+    """The stream's metadata, with its last sequence added if its limit for a subject is being raised."""
     metadata = info.config.metadata
     before, after = info.config.max_msgs_per_subject or -1, changes.get("max_msgs_per_subject", 0)
     if 0 < before < after or (before > 0 and after < 0):

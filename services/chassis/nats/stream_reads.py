@@ -15,8 +15,8 @@ _API_TIMEOUT_S = 5.0
 MULTI_LAST_SUBJECTS = 1000
 """Subjects in one call of `read_last_of`: the server's limit is 1024."""
 READ_BYTES = 4 * 1024 * 1024
-"""Bytes of one read of a stream. Without a limit the server answers with all that was asked for at once, and drops a
-client that has more than its max_pending (64 MB by default) to take."""
+"""Bytes of one read of a stream. Without a limit the server sends everything that was asked for at once, and
+disconnects a client when more than its max_pending (64 MB by default) waits to be sent."""
 
 
 class StoredMessage(msgspec.Struct, frozen=True, gc=False):
@@ -29,7 +29,7 @@ class StoredMessage(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def stored_at(self) -> float:
-        """When NATS stored it: Unix time in seconds, 0 if it does not say."""
+        """When NATS stored it: Unix time in seconds, 0 if unknown."""
         at = header(self.headers, b"Nats-Time-Stamp")
         return seconds_of(at.decode()) if at else 0.0
 
@@ -46,10 +46,12 @@ async def read_stream(
 ) -> tuple[list[StoredMessage], int]:
     """Up to `limit` messages from `from_sequence` (inclusive) on, of one subject or of all, and how many follow.
 
-    With `since`, Unix time in seconds, from the first one on that was stored then or later, instead of `from_sequence`.
+    With `since`, Unix time in seconds, it starts at the first message that was stored then or later, instead of at
+    `from_sequence`.
 
-    Once they are `max_bytes` in size, no further one is read: at least one is, and one may be past that size. Raises
-    `NatsAway`, also if the reply is incomplete: a partial read never looks like a complete one.
+    Once the messages have `max_bytes`, no further one is read; the last one may go past that size, and at least one is
+    read. Raises `NatsAway`, even if only a part of the reply is missing: a partial read never looks like a complete
+    one.
     """
     start = {"start_time": datetime.fromtimestamp(since, UTC)} if since else {"seq": max(1, from_sequence)}
     query = msgspec.json.encode(

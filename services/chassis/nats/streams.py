@@ -27,7 +27,7 @@ _EPOCH_LETTERS = 8
 _WRONG_LAST_SEQUENCE = (10071, 10164)  # JetStream error codes: another message was, or (in a cluster) is being stored
 _NOT_FOUND = 404
 _STORE_FAILED = 10077  # JetStream error code for any failure to store; the description says which
-_OWN_LIMIT = "maximum bytes exceeded"  # the end of the description, of a stream with `refuse_when_full`
+_OWN_LIMIT = "maximum bytes exceeded"  # the end of the description, for a stream with `refuse_when_full`
 CAUSES: dict[int, Cause] = {
     10002: "storage",  # resource limits exceeded for account
     10023: "storage",  # insufficient resources: what is stored exceeds max_file_store
@@ -36,12 +36,12 @@ CAUSES: dict[int, Cause] = {
     10054: "too_large",  # message size exceeds maximum allowed
     10097: "too_large",  # header size exceeds maximum allowed
 }
-"""By the code of JetStream's error. A full disk has none: nats-server 2.15 logs it, and does not answer."""
+"""Causes by the code of JetStream's error. A full disk has no code: nats-server 2.15 logs it and does not answer."""
 API_TIMEOUT_S = 5.0
 NOT_NOW = (10008, 10009)
-"""JetStream error codes: a cluster has no leader for its API now, or another one than a moment ago."""
+"""JetStream error codes: a cluster has no leader for its API now, or has just changed it."""
 _HEARD_NS = 2_500_000_000
-"""Replicas answer their leader's heartbeats, one a second, also while nothing is stored."""
+"""Replicas answer their leader's heartbeats, one a second, even while nothing is stored."""
 _NO_LEADER = "@"
 
 
@@ -49,12 +49,12 @@ _NO_LEADER = "@"
 class StreamState:
     """A stream at one moment. Both sequences are 0 if it never had a message; `first` is `last` + 1 if it is empty.
 
-    `limit` is the number of messages that it keeps of a subject (-1: all), no less than since the sequence `raised_at`.
-    `last_at` is NATS's time of the last message, "" if that was not asked for. `leader`: which server leads a stream of
-    a cluster, and since when; "" outside of one, "@" if none does. `max_age_s` is for how long it keeps a message (0:
-    for ever). `answered_at` is NATS's time of this answer, "" if that was not asked for. `has_majority`: its
-    leader has heard of most of its replicas lately. Without, it tells its state, and stores nothing. `replicas` is how
-    many servers have it.
+    `limit` is the number of messages that it keeps for each subject (-1: all); it was last raised at the sequence
+    `raised_at`. `last_at` is NATS's time of the last message, "" if that was not asked for. `leader`: which server of a
+    cluster leads the stream, and since when; "" outside of a cluster, "@" if no server leads it. `max_age_s` is how
+    long it keeps a message (0: for ever). `answered_at` is NATS's time of this answer, "" if that was not asked for.
+    `has_majority`: its leader has lately heard from most of its replicas. Without a majority the leader still reports
+    the state, but stores nothing. `replicas` is how many servers have the stream.
     """
 
     epoch: str
@@ -83,7 +83,7 @@ def new_epoch() -> str:
 
 
 def state_of(info: StreamInfo) -> StreamState:
-    """The state in JetStream's answer, as nats-py has it."""
+    """The state in JetStream's answer, as nats-py decodes it."""
     metadata, limit = info.config.metadata or {}, info.config.max_msgs_per_subject or -1
     return StreamState(
         metadata.get(EPOCH_KEY, ""),
@@ -111,7 +111,7 @@ class _Sequences(msgspec.Struct, frozen=True):
 
 class _Replica(msgspec.Struct, frozen=True):
     current: bool = False
-    active: int = 0  # nanoseconds since the leader heard of it
+    active: int = 0  # nanoseconds since the leader heard from it
     offline: bool = False
 
 
@@ -122,7 +122,8 @@ class _Cluster(msgspec.Struct, frozen=True):
 
     @property
     def has_majority(self) -> bool:
-        """A leader that has lost its replicas goes on answering for 16 s, and calls them current for 10 s."""
+        """Whether the leader hears from most replicas. A leader that has lost them still answers for 16 s, and calls
+        them current for 10 s."""
         heard = sum(each.current and not each.offline and each.active < _HEARD_NS for each in self.replicas)
         return bool(self.leader) and 2 * (1 + heard) > 1 + len(self.replicas)
 
@@ -192,7 +193,7 @@ async def renew_epoch(link: NatsLink, name: str) -> StreamState:
 
 
 async def write_epoch(manager: JetStreamManager, info: StreamInfo) -> StreamInfo:
-    """Gives the stream a new epoch. Raises what nats-py does."""
+    """Gives the stream a new epoch. Raises nats-py's errors."""
     metadata = {**(info.config.metadata or {}), EPOCH_KEY: new_epoch()}
     return await manager.update_stream(replace(info.config, metadata=metadata))
 
@@ -208,7 +209,8 @@ class _Ack(msgspec.Struct):
 
 
 class Stored(NamedTuple):
-    """Where a message is stored. `duplicate`: the stream had one of the same id already, in its duplicate window."""
+    """Where a message is stored. `duplicate`: the stream already had a message with the same id in its duplicate
+    window."""
 
     sequence: int
     duplicate: bool
@@ -218,9 +220,9 @@ _decode_ack = msgspec.json.Decoder(_Ack).decode
 
 
 async def store(link: NatsLink, subject: str, data: bytes, headers: bytes | None, timeout_s: float = 5.0) -> Stored:
-    """Stores one message; messages of the same id are stored once.
+    """Stores one message; messages with the same id are stored once.
 
-    Raises `NatsAway` (whether the message is stored is then unknown: try again with the same id), `NatsRefused`, and
+    Raises `NatsAway` (it is then unknown whether the message is stored: try again with the same id), `NatsRefused`, and
     with headers of `expect_last` also `WrongSequence`.
     """
     _, answer = await link.request(subject, data, headers, timeout_s)
@@ -256,7 +258,8 @@ class _Purge(msgspec.Struct):
 
 
 def audited_purge(advisory: bytes) -> tuple[str, int]:
-    """Of which subject a purge removed messages, and before which sequence: `purge` names both, others need not."""
+    """The subject of which a purge removed messages, and the sequence before which it did: `purge` names both, other
+    callers need not."""
     try:
         audited = msgspec.json.decode(advisory, type=_Audited)
         request = msgspec.json.decode(audited.request or "{}", type=_Purge)

@@ -1,4 +1,4 @@
-"""The TLS of connections to NATS: whom they believe, and what they show."""
+"""TLS for connections to NATS: which certificates they trust, and which one they present."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from services.chassis.nats.credential_files import BadFile
 
 
 def tls_context(ca_file: str, cert_file: str, key_file: str, section: str = "nats.") -> ssl.SSLContext:
-    """A context that believes `ca_file` (or the system's, if ""), and shows `cert_file` if it is given.
+    """A context that trusts `ca_file` (or the system's certificates, if ""), and presents `cert_file` if it is given.
 
-    Raises `BadFile`, which names the setting; `section` is what precedes its name.
+    Raises `BadFile`, which names the setting, with `section` before its name.
     """
     try:
         context = ssl.create_default_context(cafile=ca_file or None)

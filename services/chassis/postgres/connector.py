@@ -1,7 +1,7 @@
-"""Connects to the server of a `postgres.url` that takes writes, where it names several.
+"""Connects to the server that takes writes, if `postgres.url` names several.
 
-asyncpg tries one server after the other within one timeout: a machine that is gone and answers nothing would use it up.
-Here each server has its share, and the one that was found is tried first from then on.
+asyncpg tries one server after the other within one timeout: a machine that is gone and does not answer would use it up.
+Here each server has its share of the timeout, and the server that was found is tried first from then on.
 """
 
 from __future__ import annotations
@@ -22,25 +22,28 @@ _NO_SERVER: Final = (
 
 
 class Connector:
-    """Makes connections to `url`, which is checked already. `for_reading`: any server will do if none takes writes."""
+    """Makes connections to `url`, which is already checked. `for_reading`: if no server takes writes, any other will
+    do."""
 
     def __init__(self, url: str, for_reading: bool = False) -> None:
-        self._urls = tuple(each_server(url))  # the one that was found last is the first
+        self._urls = tuple(each_server(url))  # the one that was last found comes first
         target = target_of(url)
         self._targets = (target, _ANY) if target is not None and for_reading else (target,)
-        self._makeshift_at: float | None = None  # when it had to do; monotonic time
+        self._makeshift_at: float | None = None  # when a server that takes no writes was used; monotonic time
 
     def takes_another(self, after_s: float) -> bool:
-        """Whether a server had to do, `after_s` seconds ago or longer. Then it is not asked again before one has to."""
+        """Whether a server that takes no writes was used as a makeshift, `after_s` seconds ago or longer. Says so only
+        once for each such use."""
         over = self._makeshift_at is not None and time.monotonic() - self._makeshift_at >= after_s
         if over:
             self._makeshift_at = None
         return over
 
     async def connect(self, *_: Any, timeout: float, **options: Any) -> asyncpg.Connection[asyncpg.Record]:
-        """A connection within `timeout` seconds; `options` are those of `asyncpg.connect`. Raises what that raises, for
-        the server that was tried last, and `StoreAway` if there are servers, but none of them takes writes."""
-        urls = self._urls  # others may find another one meanwhile
+        """A connection within `timeout` seconds; `options` are those of `asyncpg.connect`. Raises the error of
+        `asyncpg.connect` for the server that was tried last, or `StoreAway` if servers answer, but none of them takes
+        writes."""
+        urls = self._urls  # a concurrent call may change them
         tries = list(product(self._targets, urls))
         there = False
         for number, (target, url) in enumerate(tries, 1):

@@ -27,8 +27,8 @@ _UNREACHABLE: Final = "08000"
 
 @contextlib.contextmanager
 def store_errors() -> Iterator[None]:
-    """Turns PostgreSQL's and the driver's errors into `StoreAway`, with what to do; of these `DataRefused` if the data
-    are to blame. Others pass."""
+    """Turns PostgreSQL's and the driver's errors into `StoreAway`, with advice, or into its subclass `DataRefused` if
+    the data are to blame. Other errors pass through."""
     try:
         yield
     except asyncpg.PostgresError as error:
@@ -47,14 +47,14 @@ def first_line(error: BaseException) -> str:
 
 
 _SERVER_SETTINGS: Final = {"jit": "off"}
-"""Questions take milliseconds and have many partitions in their plans: to compile them takes seconds."""
+"""Queries take milliseconds, but have many partitions in their plans: compiling them would take seconds."""
 
 
 class Pool:
     """At most `size` connections to `url`. They are made on demand, so that PostgreSQL may start later.
 
-    `for_reading`: where `url` names several servers, one that takes no writes will do while none does; every
-    `_MAKESHIFT_S` it is tried again to find one that does.
+    `for_reading`: if `url` names several servers and none takes writes, another one will do; every `_MAKESHIFT_S` the
+    pool looks again for a server that takes writes.
 
     An async context manager. It belongs to the event loop in which it was entered.
     """
@@ -85,15 +85,15 @@ class Pool:
             return
         try:
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
-                await pool.close()  # waits for connections that are being given back, by tasks that nobody awaits
+                await pool.close()  # waits for connections that tasks are still releasing
         except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresError):
             pool.terminate()  # transactions in progress are rolled back
 
     @contextlib.asynccontextmanager
     async def database(self) -> AsyncIterator[Database]:
-        """A connection for a few statements. Raises `StoreAway`, also for errors of the statements.
+        """A connection for a few statements. Raises `StoreAway`, including for errors of the statements.
 
-        After an error that may be due to how the connection was made, all are made anew.
+        After an error that the connection's settings may have caused, all connections are made anew.
         """
         if self._pool is None:
             raise StoreAway("PostgreSQL: not started")

@@ -2,9 +2,9 @@
 
 Alembic and SQLAlchemy take two seconds to import, so a service whose database is up to date never loads them. Several
 instances may start at once: an advisory lock lets one of them migrate while the others wait. Services may share a
-database: each has revisions and a version table of its own.
+database: each has its own revisions and version table.
 
-Nothing waits here without a bound: whoever calls tries again, and says meanwhile why.
+Every wait here has a limit: the caller tries again, and meanwhile logs why.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ log = logging.getLogger(__name__)
 _CONNECT_TIMEOUT_S = 10.0
 _ANSWER_TIMEOUT_S = 10.0
 _LOCK_TIMEOUT_S = 10.0
-"""For a lock that a migration needs. Whatever else needs the table waits behind it, so it must not wait for long."""
+"""For a lock that a migration needs. Every other user of the table waits behind the migration, so it must not wait for
+long."""
 _STATEMENT_TIMEOUT_S = 3600.0
-"""For one statement of a migration, which may build an index: only a server that hangs takes as long."""
+"""For one statement of a migration, which may build an index: only a hung server takes this long."""
 _LOCK_NOT_AVAILABLE = "55P03"
 _LOCK = 0x6661_6972_6C65_6164  # "fairlead": an arbitrary number that no other program is likely to use
 
@@ -100,9 +101,10 @@ class Schema:
             config.set_main_option("script_location", str(self.migrations))
             config.attributes["connection"] = connection
             config.attributes["version_table"] = self.version_table
-            command.upgrade(config, self.head)  # a no-op for an instance that has waited for the lock
+            command.upgrade(config, self.head)  # a no-op for an instance that waited for the lock
 
-        # Not by its address: SQLAlchemy would not take all that asyncpg does, such as several servers and `sslmode`.
+        # Not by its URL: SQLAlchemy does not accept everything that asyncpg does, such as several servers and
+        # `sslmode`.
         connector = Connector(url)
         engine = create_async_engine(
             "postgresql+asyncpg://",

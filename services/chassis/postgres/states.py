@@ -1,6 +1,6 @@
-"""What a state of PostgreSQL (a SQLSTATE) means for who uses the database: to wait, or to look at the data. Pure.
+"""What a state of PostgreSQL (a SQLSTATE) means for code that uses the database: to wait, or to look at the data. Pure.
 
-Everything that is not known to be about the data is taken to be about the database: to wait loses nothing.
+A state that is not known to be about the data counts as one about the database: waiting loses nothing.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ _ABOUT_DATA: Final = (
 )
 
 _OF_THE_SESSION: Final = ("25", "3F", "42", "57014")
-"""States that a setting may cause which a connection got when it was made: read-only, search_path, a timeout. So may a
-connection to a server that is not the primary any more."""
+"""States that may come from the settings that a connection got when it was made (read-only, search_path, a timeout), or
+from a server that is no longer the primary."""
 
 _ADVICE: Final = {
-    **dict.fromkeys(_ABOUT_DATA, "the tables refuse it: take back constraints, triggers or columns of your own"),
+    **dict.fromkeys(_ABOUT_DATA, "the tables refuse it: remove constraints, triggers or columns that you added"),
     "08": "check that PostgreSQL runs at the address in postgres.url",
     "25006": "the database is read-only, as a replica is: let postgres.url name the primary, or end the read-only mode",
     "28": "check the user and the password in postgres.url, and pg_hba.conf",
@@ -37,7 +37,7 @@ _ADVICE: Final = {
     "57P": "PostgreSQL stops, starts or recovers; nothing to do",
     "58": "PostgreSQL cannot read or write its files: see its log",
 }
-"""What an operator can do, by the beginning of the state: the longest one that fits counts."""
+"""What an operator can do, by the beginning of the state: the longest match counts."""
 
 _UNKNOWN: Final = "see PostgreSQL's log"
 
@@ -53,6 +53,6 @@ def may_be_of_the_session(state: str) -> bool:
 
 
 def advice(state: str) -> str:
-    """What an operator can do about a state that is not about the data, in a few words."""
+    """What an operator can do about a state, in a few words."""
     fitting = [beginning for beginning in _ADVICE if state.startswith(beginning)]
     return _ADVICE[max(fitting, key=len)] if fitting else _UNKNOWN

@@ -1,7 +1,7 @@
-"""The address of a database, `postgresql://user:password@host:port/database?option=value`: checked before it is used.
+"""The URL of a database, `postgresql://user:password@host:port/database?option=value`: checked before it is used.
 
-It is what libpq and asyncpg take. It may name several servers, `host1:port1,host2:port2`: the one that takes writes is
-used. No text here shows the address, which has a password.
+It has the form that libpq and asyncpg accept. It may name several servers, `host1:port1,host2:port2`: the one that
+takes writes is used. No error quotes the URL, as it contains a password.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SERVER: Final = re.compile(r"(?:\[[^\[\]]+\]|[^:\[\]]+)(?::(\d+))?", re.ASCII)
 _ESCAPED: Final = "; in user and password @ is written as %40, : as %3A, / as %2F, # as %23"
 _VALUES: Final = {
     "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
-    TARGET: ("any", "primary", "read-write"),  # the others name servers that take no writes
+    TARGET: ("any", "primary", "read-write"),  # other values select servers that take no writes
 }
 _FILES: Final = ("sslrootcert", "sslcert", "sslkey", "sslcrl", "passfile")
 _NOT_OFFERED: Final = frozenset(
@@ -32,7 +32,7 @@ _NOT_OFFERED: Final = frozenset(
         *("sslcompression", "sslsni", "load_balance_hosts"),
     }
 )
-"""Options of libpq that asyncpg would send to the server, which refuses them."""
+"""Options of libpq that asyncpg would pass on to the server, which refuses them."""
 
 
 def check_url(url: str, setting: str = "postgres.url") -> None:
@@ -64,14 +64,14 @@ def _check(url: str) -> None:
 
 
 def each_server(url: str) -> list[str]:
-    """The address of each server that a checked `url` names, for that server alone."""
+    """For each server that a checked `url` names, the URL of that server alone."""
     parts = urlsplit(url)
     login, at, _ = parts.netloc.rpartition("@")
     return [parts._replace(netloc=f"{login}{at}{one}").geturl() for one in _servers(parts.netloc)] or [url]
 
 
 def target_of(url: str) -> str | None:
-    """Which of several servers is to be used, unless `url` says so itself: the one that takes writes."""
+    """Which of several servers to use: the one that takes writes. None if `url` has one server, or says it itself."""
     parts = urlsplit(url)
     return "read-write" if len(_servers(parts.netloc)) > 1 and TARGET not in parse_qs(parts.query) else None
 

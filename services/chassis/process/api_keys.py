@@ -20,7 +20,7 @@ SCOPES: Final = (ALL, PUBLISH, READ, PRIVACY)
 _NAME: Final = 'up to 64 letters, digits, "-", "_" and "."'
 
 MAX_KEYS: Final = 32
-"""Each request is compared with all of them."""
+"""Each request's key is compared with all of them."""
 
 _SENDABLE: Final = re.compile(r"[!-~]([ -~]*[!-~])?", re.ASCII)
 _SENDABLE_FORM: Final = "in printable ASCII, without a space or a line break at either end: a header carries no other"
@@ -30,7 +30,7 @@ class ApiKey(Section, frozen=True, kw_only=True):
     """One of several API keys."""
 
     name: Annotated[str, Meta(pattern=r"^[-a-zA-Z0-9_.]{1,64}\Z", extra={FORM: _NAME})]
-    """Whose key it is, as the log and answers call it: up to 64 letters, digits, "-", "_" and "."."""
+    """Whose key it is, as the log and answers name it: up to 64 letters, digits, "-", "_" and "."."""
     key: Secret
     """The key that is sent as `X-API-Key`."""
     scope: str = ALL
@@ -50,8 +50,8 @@ class HttpApiSettings(Section, frozen=True):
     """The section `http_api`."""
 
     key: Secret = ""
-    """The key that backends and operators send as `X-API-Key`, for everything. Without any key every call is answered
-    with 401."""
+    """The key that backends and operators send as `X-API-Key`; it permits every call. Without any key every call is
+    answered with 401."""
     keys: list[ApiKey] = []  # noqa: RUF012 - msgspec copies mutable defaults
     """Further keys, each with its name and scope, such as the old and the new one while they are rotated."""
 
@@ -70,6 +70,6 @@ class HttpApiSettings(Section, frozen=True):
 
     @property
     def all_keys(self) -> tuple[ApiKey, ...]:
-        """Every key; that of `key` has the name of its setting."""
+        """Every key; the key in `key` is named after its setting."""
         own = (ApiKey(name="http_api.key", key=self.key),) if self.key else ()
         return (*own, *self.keys)

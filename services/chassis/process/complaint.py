@@ -1,4 +1,4 @@
-"""How often a line that says the same again goes into the log. Pure."""
+"""How often the same line goes into the log. Pure."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Final
 _AGAIN_S: Final = 10.0
 _LONGEST_S: Final = 300.0
 _REMEMBERED: Final = 8
-"""Texts. What fails for one reason now and for another one then says both in turn."""
+"""The number of texts: something that fails alternately for two reasons logs both in turn."""
 
 
 class Complaint:
-    """At once when it says something new, then after 10 s, 20 s, 40 s and so on, up to 5 minutes."""
+    """A new text is due at once, and again after 10 s, 20 s, 40 s and so on, up to 5 minutes."""
 
     def __init__(self) -> None:
         self._said: dict[str, tuple[float, float]] = {}  # when each text is due again, and how long it waits then
 
     def due(self, text: str, now: float) -> bool:
-        """Whether to say this now, a time of any clock in seconds."""
+        """Whether to log this text at `now`, in seconds of any clock."""
         due_at, wait_s = self._said.pop(text, (now, _AGAIN_S))
         if now < due_at:
             self._said[text] = due_at, wait_s

@@ -1,4 +1,4 @@
-"""Reads the file of a configuration: TOML, which `FAIRLEAD_CONFIG` names."""
+"""Reads the configuration file: TOML, named by `FAIRLEAD_CONFIG`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ MAX_BYTES: Final = 16 * 1024**2
 
 
 def pinned(environ: Mapping[str, str]) -> Mapping[str, str]:
-    """The variables, which name the default file if it is there now: to read it anew when it is gone is a mistake."""
+    """The variables, in which the default file is named if it exists now, so that a reload fails if the file is
+    gone."""
     if environ.get(CONFIG_VARIABLE) or not os.path.exists(DEFAULT):
         return environ
     return {**environ, CONFIG_VARIABLE: DEFAULT}
@@ -26,7 +27,7 @@ def pinned(environ: Mapping[str, str]) -> Mapping[str, str]:
 def read_file(name: str) -> tuple[str, dict[str, Any]]:
     """The path of the file and its tables. "" is `fairlead.toml` in the working directory, which may be absent.
 
-    Raises ValueError, which names the file and says why it is not read.
+    Raises ValueError, which names the file and says why it cannot be read.
     """
     path = Path(name or DEFAULT)
     try:

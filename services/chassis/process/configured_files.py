@@ -1,4 +1,4 @@
-"""Reads the files that a configuration names. None of them may hold up a process: neither its start nor its reloads."""
+"""Reads the files that a configuration names. None of them may block a process, at its start or at a reload."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 def read_configured(path: Path, most: int) -> bytes:
     """The content of a file, cut off after `most` bytes.
 
-    Raises OSError with the reason in `strerror`; also for a pipe, which would be waited for, and is empty when it is
-    read again. Raises ValueError for what is no path.
+    Raises OSError with the reason in `strerror`. It does so even for a pipe: reading one would block, and a second read
+    would find it empty. Raises ValueError for something that is not a path.
     """
     with open(path, "rb", opener=_without_a_wait) as file:
         if stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):

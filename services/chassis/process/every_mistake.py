@@ -1,7 +1,7 @@
 """Converts a table of the settings, and finds all of its mistakes: msgspec stops at the first.
 
-What is wrong is noted and left out, and the rest is converted again, until nothing is wrong with it. A check of a whole
-table says nothing of one from which a key was left out: it might only lack that key.
+A wrong value is noted and left out, and the rest is converted again, until nothing is wrong. A check of a whole table
+does not count if a key was left out of the table, as it might fail only because of that key.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from msgspec import Struct
 T = TypeVar("T", bound=Struct)
 
 MOST: Final = 50
-"""Mistakes of one section that are told."""
+"""The most mistakes that are reported for one section."""
 LARGEST: Final = 2**53
-"""The largest number in a configuration: JSON, PostgreSQL and JetStream take no larger ones."""
+"""The largest number in a configuration: JSON, PostgreSQL and JetStream do not accept larger ones."""
 
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `([^`]*)`")
 _AT: Final = re.compile(r" - at `\$\.?([^`]*)`$")
 
 Place = tuple[str | int, ...]
-"""Keys and numbers that lead to a value."""
+"""The keys and indexes that lead to a value."""
 
 
 def convert_section(
@@ -36,8 +36,8 @@ def convert_section(
 ) -> tuple[T | None, list[str]]:
     """The section `name` of this type, or None, and msgspec's messages about its mistakes, whose paths begin with it.
 
-    `decode` makes values of types that msgspec does not know. `left_out` are keys, of any section, that are missing by
-    a mistake that is known.
+    `decode` makes values of types that msgspec does not know. `left_out` are keys, of any section, that are missing
+    because of a mistake that is already known.
     """
     messages = []
     rest = _copied(table)
@@ -55,7 +55,7 @@ def convert_section(
         except msgspec.ValidationError as error:
             message = str(error)
             place = _place(message)
-            if place in reduced:  # what it lacks now was taken away here
+            if place in reduced:  # what it lacks now was removed here
                 break
             if _is_of_table(message, _at(rest, place)):
                 if not any(one[: len(place)] == place for one in spoilt):
@@ -74,7 +74,7 @@ def convert_section(
 
 
 def _is_of_table(message: str, value: object) -> bool:
-    """Whether the message is that of a check of a whole table (`__post_init__`), and not msgspec's own."""
+    """Whether the message comes from a check of a whole table (`__post_init__`) rather than from msgspec."""
     return isinstance(value, dict) and not message.startswith(("Expected `", "Object "))
 
 
@@ -85,7 +85,7 @@ def _copied(value: Any) -> Any:
 
 
 def _strange(value: object, place: Place) -> Iterator[tuple[Place, str]]:
-    """What no key can be, whatever its type."""
+    """Values that are wrong for any key, whatever its type."""
     if isinstance(value, dict):
         for key, each in value.items():
             yield from _strange(each, (*place, key))
@@ -106,7 +106,7 @@ def _place(message: str) -> Place:
 
 
 def written(place: Place) -> str:
-    """The place as it is written: "http_api.keys[0].name"."""
+    """The place as text: "http_api.keys[0].name"."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")
 
 
@@ -128,7 +128,7 @@ def _at(value: Any, place: Place) -> Any:
 
 
 def _leave_out(rest: Any, place: Place) -> Place | None:
-    """Takes away the last key of a table that leads to `place`; the place of that table, None if there is none."""
+    """Removes the last table key on the way to `place`. Returns the place of that table, None if there is none."""
     while place:
         *above, last = place
         table, place = _at(rest, tuple(above)), tuple(above)
@@ -138,7 +138,7 @@ def _leave_out(rest: Any, place: Place) -> Place | None:
 
 
 def _reduce(rest: Any, place: Place) -> None:
-    """Leaves in the table at `place` nothing but its name."""
+    """Removes everything but the name from the table at `place`."""
     table = _at(rest, place)
     for key in table.keys() - {"name"}:
         del table[key]

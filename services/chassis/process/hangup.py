@@ -14,22 +14,22 @@ class Hangup:
         self._came = False
 
     def hold(self) -> None:
-        """From now on it is remembered."""
+        """Remembers the signal from now on."""
         signal.signal(signal.SIGHUP, self._remember)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self._came = True
 
     def take(self) -> bool:
-        """Whether it has come since the last call."""
+        """Whether the signal has come since the last call."""
         came, self._came = self._came, False
         return came
 
     @staticmethod
     def ignore() -> None:
-        """From now on it does nothing: the process ends."""
+        """Ignores the signal from now on, as the process is ending."""
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 HANGUP: Final = Hangup()
-"""That of this process."""
+"""The one of this process."""

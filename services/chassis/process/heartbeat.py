@@ -17,13 +17,13 @@ from services.chassis.process.resources import OwnProcess
 
 
 class HeartbeatLink(Protocol):
-    """Where heartbeats go: a `NatsLink`, or what a process without NATS has in its place."""
+    """Where heartbeats go: a `NatsLink`, or its substitute in a process without NATS."""
 
     def publish(self, subject: str, data: bytes) -> None: ...
 
 
 AddFigures = Callable[[Heartbeat], Heartbeat]
-"""Returns the heartbeat with the figures of the service, which only the service knows."""
+"""Adds the figures that only the service knows to the heartbeat."""
 
 VERSION = version("fairlead")
 

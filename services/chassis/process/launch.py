@@ -1,4 +1,5 @@
-"""The start of a service's process: `python -m services.NAME` serves, and with a word behind it does something else.
+"""The start of a service's process: `python -m services.NAME` serves, and `python -m services.NAME COMMAND` runs a
+command.
 
 The settings come first, and the service's parts are loaded only if they are valid. A mistake in them is thus reported
 at once, and a process that restarts again and again costs little.
@@ -19,8 +20,8 @@ from services.chassis.process.log import configure
 from services.chassis.process.settings import ConfigurationError, LogSettings, hidden_secrets, where_from
 
 _KEPT_OUT: Final = ("aiohttp",)
-"""Optional dependencies of libraries, which Fairlead does not need for those. nats-py imports aiohttp, if it is
-installed, for NATS over WebSocket: the import costs each process 110 ms and 8 MB. See `let_in`."""
+"""Optional dependencies of libraries that Fairlead does not use there. nats-py imports aiohttp, if it is installed, for
+NATS over WebSocket: the import costs each process 110 ms and 8 MB. See `let_in`."""
 
 
 class Settings(Protocol):
@@ -37,7 +38,8 @@ T = TypeVar("T")
 
 
 def argument(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """`parse`, which raises ValueError, as the `type` of an argument: argparse then shows the error's own text."""
+    """Makes `parse`, which raises ValueError, usable as the `type` of an argument: argparse then shows the error's own
+    text."""
 
     def read(text: str) -> T:
         try:
@@ -49,7 +51,7 @@ def argument(parse: Callable[[str], T]) -> Callable[[str], T]:
 
 
 def let_in(module: str) -> None:
-    """Lets a part import what is kept out, once the libraries are loaded that would have done so."""
+    """Permits the import of a module that is kept out, once the libraries that would have imported it are loaded."""
     if module in _KEPT_OUT and sys.modules.get(module, sys) is None:
         del sys.modules[module]
 
@@ -63,8 +65,8 @@ class Command(Generic[S]):
     """What a process does instead of serving: `python -m services.NAME COMMAND`.
 
     `about` is its line in `--help`. `describe` adds the command's own arguments to its parser; `run` gets the settings
-    and these arguments, and exits the process with a reason if it fails. `is_logged`: the log tells what it does, as it
-    does of serving. Others print an answer: beside it the log has warnings and errors only, unless it has level debug.
+    and these arguments, and exits the process with a reason if it fails. `is_logged`: the command logs what it does, as
+    serving does. Other commands print an answer; the log then has only warnings and errors, unless its level is debug.
     """
 
     about: str
@@ -75,7 +77,7 @@ class Command(Generic[S]):
 
 @dataclass(frozen=True)
 class Tool:
-    """What a process does without settings, such as making some. Its fields are those of `Command`."""
+    """What a process does without settings, such as creating some. Its fields are those of `Command`."""
 
     about: str
     run: Callable[[Namespace], None]
@@ -86,10 +88,10 @@ class Tool:
 class Service(Generic[S]):
     """How the process of one service starts.
 
-    `read` makes its settings, or raises `ConfigurationError`; `cautions` are sentences about settings that are allowed
-    and rarely meant. `serve` loads the service's parts and runs them until a signal; it gets the settings, and what
-    reads them anew for a reload. Every service has the command `check` besides its own `commands`; `tools` read no
-    settings.
+    `read` returns its settings, or raises `ConfigurationError`; `cautions` returns sentences about settings that are
+    allowed but rarely intended. `serve` loads the service's parts and runs them until a signal; it gets the settings,
+    and a function that reads them anew for a reload. Every service has the command `check` besides its own `commands`;
+    `tools` read no settings.
     """
 
     name: str
@@ -100,7 +102,8 @@ class Service(Generic[S]):
     tools: Mapping[str, Tool] = field(default_factory=dict)
 
     def main(self, arguments: Sequence[str], environ: Mapping[str, str]) -> None:
-        """Does what the arguments ask for. Exits with 1 for a mistake in the settings, with 2 for one in them."""
+        """Does what the arguments ask for. Exits with 1 for a mistake in the settings, with 2 for one in the
+        arguments."""
         asked = self._parse(arguments)
         if asked.command == "check":
             self._check(environ)
@@ -120,7 +123,7 @@ class Service(Generic[S]):
         self.serve(settings, self._reading(environ))
 
     def _reading(self, environ: Mapping[str, str]) -> Callable[[], S]:
-        """What reads the settings anew: of a file that was there once, or not at all."""
+        """A function that reads the settings anew. If the default file existed once, it must still exist."""
 
         def read() -> S:
             nonlocal environ
@@ -130,8 +133,8 @@ class Service(Generic[S]):
         return read
 
     def settings(self, environ: Mapping[str, str], is_quiet: bool = False) -> S:
-        """Reads the settings and sets up the log by them, for `is_quiet` see `configure`. Exits the process with the
-        reason if they are not valid."""
+        """Reads the settings and sets up the log accordingly (for `is_quiet` see `configure`). Exits the process with
+        the reason if they are not valid."""
         settings = self._read(environ)
         configure(settings.log, settings.name, is_quiet)
         return settings
@@ -162,7 +165,7 @@ class Service(Generic[S]):
 
 def _before_imports() -> None:
     """Makes the import of a service's parts cheaper, in a process that only serves."""
-    # Imports make 74,000 objects that stay, and searching them for garbage takes 25 ms. `http.server.run` enables it.
+    # Imports make 74,000 objects that stay; searching them for garbage takes 25 ms. `http.server.run` enables it again.
     gc.disable()
     for name in _KEPT_OUT:
         cast("dict[str, Any]", sys.modules).setdefault(name, None)  # an import then fails as if it were not installed

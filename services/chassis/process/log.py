@@ -1,8 +1,8 @@
 """The log of a process: one line a record on standard error, as text for people or as JSON for machines.
 
-A record has a message and fields (`log_fields.about`). The JSON form has each field as one of the object, the text form
-has them behind the message as `name=value`. What is logged while something is traced has the fields `trace_id` and
-`span_id`. Settings, tokens and payloads are never logged, so no secret gets here.
+A record has a message and fields (`log_fields.about`). In JSON each field is a member of the object; in text the fields
+follow the message as `name=value`. What is logged while something is traced has the fields `trace_id` and `span_id`.
+Settings, tokens and payloads are never logged, so no secret gets here.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def _fields_of(record: logging.LogRecord) -> dict[str, object]:
 
 
 class TextFormatter(logging.Formatter):
-    """One line a record: time, level, process, message, and whatever `extra` has. The lines of a traceback follow it,
-    indented, so that no text of an exception looks like a record."""
+    """One line for each record: time, level, process, message, and the fields of `extra`. The lines of a traceback
+    follow, indented, so that no text of an exception looks like a record."""
 
     converter = staticmethod(time.gmtime)
 
@@ -52,7 +52,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line: `_OWN_FIELDS`, and whatever `extra` has besides. A value that is not JSON is given as text."""
+    """One object per line: `_OWN_FIELDS`, and the other fields of `extra`. A value that is not JSON becomes text."""
 
     def __init__(self, process: str) -> None:
         super().__init__()
@@ -73,8 +73,8 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure(settings: LogSettings, process: str, is_quiet: bool = False) -> None:
-    """Sets up logging for this process. `process`, such as "edge-1", appears in every line. `is_quiet`: what "info"
-    would show is left out. Call it once, first."""
+    """Sets up logging for this process. `process`, such as "edge-1", appears in every line. `is_quiet`: level "info"
+    counts as "warning". Call it once, before anything else."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(process) if settings.format == "json" else TextFormatter(process))
     level = "warning" if is_quiet and settings.level == "info" else settings.level
@@ -86,15 +86,16 @@ def configure(settings: LogSettings, process: str, is_quiet: bool = False) -> No
 
 
 def _means_something(record: logging.LogRecord) -> bool:
-    """Not what uvloop says of each connection to NATS over TLS that ends: nats-py's stream does not know of the TLS."""
+    """False for what uvloop logs about the end of each TLS connection to NATS: nats-py's stream does not know that it
+    is TLS."""
     return not str(record.msg).startswith("returning true from eof_received()")
 
 
 class Throttle:
     """Lets a line into the log at most `burst` times in `per_s` seconds, and counts the lines that it suppressed.
 
-    For events that strangers can cause: they must be visible, but must not fill a disk. Nor may one of them hide the
-    others: of one who causes them, at most `each` lines are let through in that time.
+    For events that strangers can cause: they must be visible, but must not fill a disk. No stranger may hide the events
+    of others either: at most `each` lines about one of them are let through in that time.
     """
 
     def __init__(self, burst: int = 10, per_s: float = 10.0, each: int = 5) -> None:
@@ -106,7 +107,7 @@ class Throttle:
 
     def allows(self, now: float, who: str = "") -> int | None:
         """None if the line is to be suppressed; otherwise how many were suppressed before it. `now` is any clock, in
-        seconds; `who` is who causes it, "" for nobody in particular."""
+        seconds; `who` names the cause of the event, "" for nobody in particular."""
         if now - self._began >= self._per_s:
             self._began, self._said = now, 0
             self._said_of.clear()

@@ -4,7 +4,7 @@ A message says in words what happened and why. Who, where and which code are fie
 `log.info("a command was refused: %s", why, extra=about(user=user, channel=channel, code=103))`.
 
 Clients choose many of the values. In the text form a value is one word, or in quotes; no value and no message can end
-its line, or look like a field of another name.
+its line, or look like another field.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Final
 
 MAX_LENGTH: Final = 320
-"""Characters of a value that are shown. The longest channel that can be configured is whole."""
+"""How many characters of a value are shown: enough for the longest channel that can be configured."""
 
 
 def about(
@@ -37,10 +37,10 @@ def about(
 ) -> dict[str, object]:
     """The fields of a record, for `extra`, without those that are empty.
 
-    `client` is a client id, `code` one of `proto.codes` or an HTTP status. `edge` and `instance` name another process
-    than the one that writes. `method` and `key` are those of a call of the server API: the key's name, not the key.
-    `backend` is the name of a backend's table, or "nats". `library` is the client's software and its version, `seconds`
-    how long it took.
+    `client` is a client id, `code` one of `proto.codes` or an HTTP status. `edge` and `instance` name a process other
+    than the one that writes the log. `method` and `key` belong to a call of the server API: the key's name, not the
+    key. `backend` is the name of a backend's table, or "nats". `library` is the client's software and its version,
+    `seconds` a duration.
     """
     given = {
         "client": client,
@@ -69,12 +69,12 @@ _ONE_WORD: Final = re.compile(r'[^\s"\\]+')
 
 
 def written(fields: Mapping[str, object]) -> str:
-    """The fields as the text form has them behind the message, such as ` user=alice channel="a b"`."""
+    """The fields as they follow the message in the text form, such as ` user=alice channel="a b"`."""
     return "".join([f" {name}={_quoted(value)}" for name, value in fields.items()])
 
 
 def cut(value: object) -> object:
-    """The value as JSON has it: a text that is too long is cut off."""
+    """The value as the JSON form shows it: a text that is too long is cut off."""
     return f"{value[:MAX_LENGTH]}..." if isinstance(value, str) and len(value) > MAX_LENGTH else value
 
 

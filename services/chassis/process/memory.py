@@ -1,4 +1,4 @@
-"""The memory of a process: how much it may take, how much it takes, and how it gives back what it no longer uses."""
+"""The memory of a process: how much it may use, how much it uses, and how it gives back what it no longer needs."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ _STATM: Final = "/proc/self/statm"
 
 
 def resident_bytes() -> int:
-    """What this process has in memory (RSS). Takes 2 us, and no descriptor: it also works when there are none left."""
+    """The resident memory of this process (RSS). Takes 2 us and opens no descriptor: it works even when none is
+    left."""
     statm = _statm()
-    if statm is None:  # another system than Linux
+    if statm is None:  # not Linux
         return int(psutil.Process().memory_info().rss)
     return int(os.pread(statm, 256, 0).split()[1]) * _PAGE
 
@@ -33,7 +34,7 @@ def _statm() -> int | None:
 
 
 def available_bytes(root: Path = Path("/")) -> int:
-    """The least of the limits on this process: those of its control groups (version 1 or 2), and physical memory.
+    """The lowest of the limits on this process: those of its control groups (version 1 or 2), and physical memory.
 
     `root` is where `/proc` and `/sys` are.
     """
@@ -49,20 +50,21 @@ def available_bytes(root: Path = Path("/")) -> int:
 
 
 def _limits(mount: Path, path: str, name: str) -> list[int]:
-    """Those of a control group and of all above it. In a container the path may be the host's and the mount its own."""
+    """The limits of a control group and of all above it. In a container the path may be the host's, and the mount the
+    container's own."""
     found = []
     group = mount if ".." in path else mount / path.lstrip("/")
     for folder in (group, *group.parents):
         if folder == mount or mount in folder.parents:
-            with contextlib.suppress(OSError, ValueError):  # not there; or "max": no limit
+            with contextlib.suppress(OSError, ValueError):  # no such file; or "max": no limit
                 found.append(int((folder / name).read_text()))
     return found
 
 
 def give_back() -> None:
-    """Gives memory that the process has freed back to the system, where the C library can (glibc).
+    """Gives memory that the process has freed back to the system, if the C library can do so (glibc).
 
-    It keeps it otherwise: after 4,000 clients have left, two thirds of what they took.
+    Otherwise the library keeps it: after 4,000 clients have left, two thirds of what they used.
     """
     trim = _trim()
     if trim is not None:
@@ -71,7 +73,7 @@ def give_back() -> None:
 
 @cache
 def _trim() -> Callable[[int], int] | None:
-    import ctypes  # takes a while, and is needed where memory is short
+    import ctypes  # slow to import, and needed only when memory is short
 
     trim: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)
     return trim

@@ -1,7 +1,7 @@
 """A reload: a process reads its settings again, and takes over those that may change while it runs. All or nothing.
 
-SIGHUP asks for one. What may change is the service's to say. A setting that differs and may not refuses the reload as a
-whole, so that after one that succeeded the process runs by what is in its configuration.
+SIGHUP requests one. Each service decides which settings may change. If any other setting differs, the reload as a whole
+is refused, so that after a successful reload the process runs with exactly what its configuration says.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from services.chassis.process.tasks import Tasks
 log = logging.getLogger(__name__)
 
 READ_WITHIN_S: Final = 30.0
-"""A file on a disk of the network may take so long, and no longer."""
+"""A file on a network disk may take this long, and no longer."""
 
 S = TypeVar("S", bound=Struct)
 
 
 class ReloadRefused(Exception):
-    """Valid settings cannot be taken over now. The text says why; nothing has changed."""
+    """Valid settings cannot be applied now. The text says why; nothing has changed."""
 
 
 class Reloads(Generic[S]):
-    """The reloads of a process, one after the other. `successful` and `succeeded_at` (Unix time) are of the last one,
-    `in_progress` is whether there is one now.
+    """The reloads of a process, one after the other. `successful` says whether the last one succeeded, `succeeded_at`
+    (Unix time) when one last did, and `in_progress` whether one is running.
 
     `running` are the settings of the start; `read` reads them anew, and raises `ConfigurationError`. `reloadable` names
-    what may change: sections ("limits") and keys ("client.allowed_origins"). `adopt` takes over settings of which
-    nothing else has changed: as a whole, or it raises `ReloadRefused`.
+    what may change: sections ("limits") and keys ("client.allowed_origins"). `adopt` gets settings of which nothing
+    else has changed: it applies all of them, or raises `ReloadRefused`.
     """
 
     def __init__(
@@ -63,7 +63,8 @@ class Reloads(Generic[S]):
         self._wanted = False
 
     def request(self) -> None:
-        """Reloads soon; once more, if a reload is in progress, as it may have read already."""
+        """Reloads soon. If a reload is in progress, another one follows, as the first may already have read the
+        settings."""
         self._wanted = True
         if not self.in_progress:
             self.in_progress = True
@@ -96,7 +97,8 @@ class Reloads(Generic[S]):
         log.info("reloaded: %s", ", ".join(changed) or "nothing has changed")
 
     async def _read_aside(self) -> S:
-        """Reads the settings in a thread: a disk may let it wait, but neither the next reload nor the process's end."""
+        """Reads the settings in a thread, so that a slow disk holds up neither the next reload nor the end of the
+        process."""
         loop = asyncio.get_running_loop()
         reading: asyncio.Future[S] = loop.create_future()
 
@@ -126,7 +128,7 @@ class Reloads(Generic[S]):
     async def _take_over(self, settings: S) -> list[str]:
         changed = changed_keys(self.running, settings)
         if fixed := [key for key in changed if not self._may_change(key)]:
-            raise ReloadRefused(f"only a restart changes {', '.join(fixed)}: take that back, or restart the process")
+            raise ReloadRefused(f"only a restart changes {', '.join(fixed)}: undo that change, or restart the process")
         if changed:
             await self._adopt(settings)
             self.running = settings
@@ -137,7 +139,7 @@ class Reloads(Generic[S]):
 
 
 def changed_keys(before: Struct, after: Struct) -> list[str]:
-    """The keys that differ, such as "client.allowed_origins"; of a list of tables its name.
+    """The keys that differ, such as "client.allowed_origins"; for a list of tables, its name.
 
     Both are settings of the same service.
     """

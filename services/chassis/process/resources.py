@@ -18,7 +18,7 @@ _DESCRIPTORS: Final = Path("/proc/self/fd")
 
 
 def raise_descriptor_limit() -> None:
-    """Raises the soft limit of descriptors to the hard one: the usual 1,024 would limit the process to so many clients.
+    """Raises the soft limit of descriptors to the hard limit: the usual 1,024 would allow no more clients than that.
 
     The soft limit protects programs that use `select`; an event loop on epoll does not.
     """
@@ -53,7 +53,7 @@ class OwnProcess:
         self._last = self._measure()
 
     def usage(self) -> Usage:
-        """The figures now; those of before, while the process has no descriptor left to read them with."""
+        """The figures now, or the previous ones while the process has no descriptor left to read them with."""
         try:
             self._last = self._measure()
         except OSError:
@@ -72,9 +72,10 @@ class OwnProcess:
         )
 
     def _open_fds(self) -> int:
-        """From Linux 6.2 on the size of the folder is their number (40 µs). Listing 15,000 stops the loop for 42 ms."""
+        """From Linux 6.2 on the size of the folder is the number of descriptors (40 µs). Listing 15,000 would block the
+        loop for 42 ms."""
         try:
             count = os.stat(_DESCRIPTORS).st_size
-        except OSError:  # another system than Linux
+        except OSError:  # not Linux
             count = 0
         return count or self._process.num_fds()

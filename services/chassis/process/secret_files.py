@@ -1,7 +1,7 @@
 """Secrets in files of their own, as Docker and Kubernetes hand them out.
 
-A key that is a `Secret` may be given as its name and `FILE_SUFFIX` instead: the path of a file whose content is the
-value, without one line break at its end. The key "key" of a table may be "key_file", and its variable end in "_FILE".
+Instead of a key that is a `Secret`, its name with `FILE_SUFFIX` may be given: the path of a file whose content is the
+value; one line break at its end is dropped. For example, "key_file" replaces "key"; its variable then ends in "_FILE".
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from services.chassis.process.every_mistake import Place, written
 from services.chassis.process.settings_errors import variable_name
 
 Secret = Annotated[str, Meta(extra={"secret": True})]
-"""A text that must not be shown, and may be in a file of its own."""
+"""A text that must not be shown, and that may be in a file of its own."""
 
 FILE_SUFFIX: Final = "_file"
 MAX_SECRET_BYTES: Final = 64 * 1024
@@ -37,11 +37,12 @@ def is_secret(kind: Any) -> bool:
 def with_secrets(
     schema: type[Struct], tables: Mapping[str, Any], source: str, environ: Mapping[str, str]
 ) -> tuple[dict[str, Any], dict[Place, str]]:
-    """The tables of a configuration, with secrets in place of the paths of their files; and those that are left out,
-    with the mistake: a file that cannot be read, or is empty. The text names the key or the variable.
+    """The tables of a configuration, with secrets in place of the paths of their files; and the places of secrets that
+    are left out, each with the mistake: a file that cannot be read, or is empty. The mistake names the key or the
+    variable.
 
-    `source` is the file that they come from, with variables of `environ` written over it. A secret that is given both
-    ways is a mistake too.
+    The tables come from the file `source`, overridden by variables of `environ`. A secret that is given both ways is a
+    mistake too.
     """
     sections = {field.encode_name: field.type for field in fields_of(schema)}
     filler = _Filler(source, environ)

@@ -2,7 +2,7 @@
 
 Each service describes the sections that it reads as msgspec structs; this module fills them. A variable's name is the
 key's path: `edge.port` is ``FAIRLEAD_EDGE_PORT``; it wins over the file. A secret may be in a file of its own
-(`secret_files`). The keys of another service's sections are that service's to check. ``FAIRLEAD_CONFIG`` names the
+(`secret_files`). The keys of another service's sections are checked by that service. ``FAIRLEAD_CONFIG`` names the
 file; it is `fairlead.toml` in the working directory by default, and may be absent.
 """
 
@@ -22,7 +22,7 @@ from services.chassis.process.secret_files import FILE_SUFFIX, fields_of, is_sec
 from services.chassis.process.settings_errors import PREFIX, explain, hint, of_variable, variable_name
 
 REPLICAS: Final = (1, 3, 5)
-"""How many servers may have a stream. An even number survives no more losses than the odd one below it."""
+"""How many servers may have a stream. An even number survives no more losses than the odd number below it."""
 Port = Annotated[int, Meta(ge=1, le=65535)]
 PortOrNone = Annotated[int, Meta(ge=0, le=65535)]
 """0: none."""
@@ -51,10 +51,10 @@ class LogSettings(Section, frozen=True):
     format: str = "text"
     """"text" for people, or "json" for machines: one object a line."""
     connections: bool = False
-    """Whether an edge logs each client that connects, and that leaves."""
+    """Whether an edge logs each client that connects or leaves."""
     api_failures: bool = True
-    """Whether an edge logs each call of the server API that fails by the caller's fault, at a bounded rate. Others it
-    logs always."""
+    """Whether an edge logs each call of the server API that fails by the caller's fault, at a bounded rate. It always
+    logs other failures."""
 
     def __post_init__(self) -> None:
         if self.level not in ("debug", "info", "warning", "error"):
@@ -67,8 +67,9 @@ class ProcessSettings(Section, frozen=True):
     """The section `process`, for the process of any service."""
 
     gc_thresholds: list[int] = msgspec.field(default_factory=lambda: [700, 10, 1000])
-    """When garbage is looked for: after so many new objects; the second generation after so many times; everything
-    after so many times of that. [] leaves Python's own, which are 700, 10, 10."""
+    """When Python collects garbage: the first generation after this many new objects, the second after this many
+    collections of the first, everything after this many collections of the second. [] leaves Python's own values, 700,
+    10, 10."""
 
     def __post_init__(self) -> None:
         if len(self.gc_thresholds) not in (0, 3) or not all(0 < each < 2**31 for each in self.gc_thresholds):
@@ -102,7 +103,8 @@ class Duration(float):
 
 
 class Rate:
-    """`amount` at once, and as many in each `seconds` in the long run; written "600/10s" or "5/s". No limit: 0, or "".
+    """`amount` at once, and that many in every `seconds` in the long run; written "600/10s" or "5/s". No limit: 0, or
+    "".
 
     `parse` reads it. A rate is false if it sets no limit.
     """
@@ -130,7 +132,7 @@ class Rate:
         raise ValueError(f'expected a rate such as "600/10s" (600 at once, and 60 a second), or 0, got {value!r}')
 
     def at_least(self, amount: int) -> Rate:
-        """As many in the long run, and at least `amount` at once."""
+        """The same rate in the long run, with at least `amount` at once."""
         if not self or self.amount >= amount:
             return self
         return Rate(amount, self.seconds * amount / self.amount)
@@ -151,7 +153,7 @@ class Rate:
 
 
 def is_http_address(text: str) -> bool:
-    """Whether it is an address of HTTP or HTTPS, with a host."""
+    """Whether it is an HTTP or HTTPS URL with a host."""
     try:
         parts = urlsplit(text)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and text.isascii()
@@ -172,9 +174,9 @@ def _encode_custom(value: object) -> object:
 def load(schema: type[T], environ: Mapping[str, str], sections: Set[str]) -> T:
     """Settings of the shape `schema`, a struct whose fields are the sections that the service reads.
 
-    `sections` are the names of all services' sections: one that is not among them is a mistake wherever it stands.
-    Raises `ConfigurationError` with every mistake: a file that cannot be read, an unknown section or key, a value of
-    the wrong type, and a bound that is not kept.
+    `sections` are the names of all services' sections: any other section is a mistake in every file. Raises
+    `ConfigurationError` with every mistake: a file that cannot be read, an unknown section or key, a value of the wrong
+    type or out of bounds.
     """
     source, tables = _read_file(environ)
     fields = {field.name: field for field in msgspec.structs.fields(schema)}
@@ -194,7 +196,8 @@ def load(schema: type[T], environ: Mapping[str, str], sections: Set[str]) -> T:
 
 
 def where_from(schema: type[Any], environ: Mapping[str, str]) -> list[str]:
-    """Lines that say where valid settings come from: the file, its sections, the variables. No values: some are secret.
+    """Lines that say where valid settings come from: the file, its sections, the variables. They have no values, as
+    some are secret.
 
     `schema` is the struct whose fields are the sections that the service reads.
     """
@@ -210,14 +213,14 @@ def where_from(schema: type[Any], environ: Mapping[str, str]) -> list[str]:
 
 
 def hidden_secrets(schema: type[Any], environ: Mapping[str, str]) -> list[str]:
-    """Sentences about the secrets of the file that do not count, as a variable gives another one."""
+    """Sentences about the secrets in the file that have no effect, because a variable overrides them."""
     source, tables = _read_file(environ)
     hidden = []
     for name, (section, key, _, other) in _variables(schema).items():
         table = tables.get(section)
         if name not in environ or not isinstance(table, dict):
             continue
-        if other and table.get(key) != environ[name]:  # those of secrets have two ways
+        if other and table.get(key) != environ[name]:  # a secret can be given in two ways
             hidden += [
                 f"{name} wins over {section}.{each} of {source}, which has no effect: leave one of the two out"
                 for each in (key, other)
@@ -234,7 +237,7 @@ def _read_file(environ: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
 
 
 class _Variable(NamedTuple):
-    """The key that a variable sets. `other` is the key that does the same another way, "" if there is none."""
+    """The key that a variable sets. `other` is the key that sets the same value the other way, "" if there is none."""
 
     section: str
     key: str
@@ -243,7 +246,7 @@ class _Variable(NamedTuple):
 
 
 def _variables(schema: type[Struct]) -> dict[str, _Variable]:
-    """By name, those of every key that is not a table, and of every file that may hold a secret."""
+    """The variables by name: for every key that is not a table, and for every file that may hold a secret."""
     known: dict[str, _Variable] = {}
     for section in fields_of(schema):
         if isinstance(section.type, type) and issubclass(section.type, Struct):
@@ -265,8 +268,8 @@ def _is_table(kind: Any) -> bool:
 def _overlay_variables(
     schema: type[Struct], own: dict[str, Any], environ: Mapping[str, str], others: Set[str]
 ) -> list[str]:
-    """Writes the variables into the tables `own`, and returns their mistakes. Those of the sections `others` are other
-    services'."""
+    """Writes the variables into the tables `own`, and returns their mistakes. Variables of the sections `others` belong
+    to other services."""
     known = _variables(schema)
     foreign = tuple(variable_name(name) + "_" for name in others)
     mistakes: list[str] = []
@@ -281,7 +284,7 @@ def _overlay_variables(
         if not isinstance(table, dict):  # a mistake, which is found later
             continue
         if other and (twice := variable_name(f"{section}.{other}")) in environ:
-            if key.endswith(FILE_SUFFIX):  # the other one says so, and is taken, so that the key is not missing as well
+            if key.endswith(FILE_SUFFIX):  # the other one reports it, and counts: the key is not missing
                 continue
             mistakes.append(f"environment: {variable} and {twice}: expected one of the two")
         if not _is_text(text):

@@ -1,8 +1,8 @@
 """The texts of mistakes in the settings: the place, the key, and the value that was expected there.
 
 msgspec finds the mistakes, but words them its own way ("Object contains unknown field `prot` - at `$.edge`"). Its
-errors carry no data besides that text, so this module, and no other, takes the text apart: a release of msgspec that
-words them differently fails in `tests/chassis/process/test_settings.py`.
+errors carry nothing but that text, so this module, and no other, parses it: a release of msgspec that words errors
+differently fails in `tests/chassis/process/test_settings.py`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ def variable_name(path: str) -> str:
 
 def hint(name: str, known: Iterable[str]) -> str:
     """The end of a sentence about the unknown `name`: what may have been meant, or nothing."""
-    import difflib  # 2 ms of a start without mistakes
+    import difflib  # 2 ms that a start without mistakes saves
 
     close = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {close[0]}?" if close else ""
 
 
 FORM: Final = "form"
-"""Key of what a type adds to msgspec's pattern for its texts: what is expected, in words."""
+"""The key under which a type with a pattern says in words what it expects."""
 
 _WORDS: Final = {
     "int": "a whole number",
@@ -62,7 +62,8 @@ def _worded(types: str) -> str:
 
 
 def of_variable(message: str, text: str) -> str:
-    """What msgspec's `message` says about the `text` of a variable. Secrets are texts: no other kind is shown."""
+    """What msgspec's `message` says about the `text` of a variable. Text is never shown, as it may be a secret; other
+    values are."""
     said = plain(message).removesuffix(", got text")
     kinds = tuple(f"expected {_WORDS[kind]}" for kind in ("int", "float", "bool"))
     return f"{said}, got {text[:_SHOWN_LENGTH]!a}" if said.startswith(kinds) else said
@@ -87,7 +88,7 @@ def explain(
 
 
 def _in_words(message: str, schema: type[Struct], path: str, tables: Mapping[str, Any]) -> str:
-    """What is wrong at `path`. Of the value, numbers are shown: secrets are texts."""
+    """What is wrong at `path`. A value is shown only if it is a number: secrets are text."""
     said, value = plain(message), _value_at(path, tables)
     if isinstance(value, str):
         notes = getattr(_kind_at(schema, path), "__metadata__", ())
@@ -108,7 +109,7 @@ def _path(message: str) -> str:
 
 
 def _where(message: str, source: str, environ: Mapping[str, str]) -> str:
-    """Where the mistake stands: in the file, in a variable, or (of a whole section) in either."""
+    """Where the mistake is: in the file, in a variable, or, for a mistake of a whole section, in either."""
     path = _path(message)
     variable = variable_name(path)
     if variable in environ:
@@ -120,7 +121,7 @@ def _where(message: str, source: str, environ: Mapping[str, str]) -> str:
 
 
 def _named(path: str, tables: Mapping[str, Any]) -> str:
-    """`path` with the names of the tables that it counts: namespaces[1] ("chat")."""
+    """`path` with the names of the tables that it numbers: namespaces[1] ("chat")."""
     named = before = ""
     for part in _parts(path):
         counted = part.startswith("[")
@@ -137,7 +138,7 @@ def _parts(path: str) -> list[str]:
 
 
 def _value_at(path: str, tables: Mapping[str, Any]) -> Any:
-    """What stands at `path`; None if nothing does."""
+    """The value at `path`; None if there is none."""
     value: Any = tables
     for part in _parts(path):
         try:

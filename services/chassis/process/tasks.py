@@ -1,4 +1,4 @@
-"""Tasks of a process: vital ones, those of one owner, and how they end."""
+"""Tasks of a process: vital tasks, the tasks of one owner, and how they end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ _failed: Final[list[BaseException]] = []  # what ended vital tasks of this proce
 def vital(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     """Runs `work` as a task that the process cannot do without: if it fails, the process gets SIGTERM.
 
-    A process that lacks a part is worse than one that ends in order and is started again. It ends with `exit_code`.
+    A process that lacks a part is worse than one that ends in order and is started again. The process ends with
+    `exit_code`.
     """
     task = asyncio.get_running_loop().create_task(work)
     task.add_done_callback(_check)
@@ -29,7 +30,7 @@ def vital(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
 
 
 def exit_code() -> int:
-    """1 if a vital task of this process has failed, else 0: who started the process can tell the two ends apart."""
+    """1 if a vital task of this process has failed, else 0, so that a supervisor can tell the two ends apart."""
     return 1 if _failed else 0
 
 

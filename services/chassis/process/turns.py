@@ -1,7 +1,7 @@
-"""Turns: whoever has more work than should be done at once waits for its next turn, behind all others that wait.
+"""Turns: an object with more work than should be done at once waits for its next turn, behind all others that wait.
 
-In each turn of the event loop those that wait come to work one after the other, each once, until the time for it is
-used up. What else the loop has to do, such as a heartbeat or a client that sends little, comes in between.
+In each turn of the event loop the waiting objects work one after the other, each once, until the time for that is used
+up. Other work of the loop, such as a heartbeat or a client that sends little, runs in between.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from typing import Final, Protocol
 log = logging.getLogger(__name__)
 
 TURN_S: Final = 0.005
-"""How long those that wait may work in one turn of the event loop. The last one of a turn may take its time beyond."""
+"""How long the waiting objects may work in one turn of the event loop. The last one of a turn may take longer."""
 
 
 class TakesTurns(Protocol):
-    """Somebody with work that waits."""
+    """An object with work that waits."""
 
     def take_turn(self) -> None:
-        """Does a little of it. Calls `Turns.wait` again if more is left."""
+        """Does a part of the work. Calls `Turns.wait` again if more is left."""
 
 
 class Turns:
-    """The queue of those that wait. `now` is any clock in seconds that does not jump."""
+    """The queue of the objects that wait. `now` is any clock in seconds that does not jump."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self.now = now
@@ -38,7 +38,7 @@ class Turns:
         return len(self._waiting)
 
     def wait(self, taker: TakesTurns) -> None:
-        """Gives `taker` a turn, in a later turn of the event loop. Whoever waits already keeps its place."""
+        """Gives `taker` a turn, in a later turn of the event loop. If it already waits, it keeps its place."""
         self._waiting[taker] = None
         self._schedule()
 

@@ -1,1 +1,1 @@
-"""Tracing with OpenTelemetry: which spans there are, who samples, and how they leave the process."""
+"""Tracing with OpenTelemetry: what a span is, which traces are sampled, and how spans leave the process."""

@@ -1,4 +1,4 @@
-"""Sends spans by OTLP over HTTP, with OpenTelemetry's exporter. Imported only where tracing is on.
+"""Sends spans by OTLP over HTTP, with OpenTelemetry's exporter. Imported only if tracing is on.
 
 A span of ours becomes one of OpenTelemetry's in the thread that sends it, so that the event loop does not pay for it.
 OpenTelemetry's own variables (OTEL_EXPORTER_OTLP_HEADERS, ..._CERTIFICATE, ..._COMPRESSION) work.
@@ -21,13 +21,14 @@ from proto.trace_context import TraceContext
 from services.chassis.tracing.span import Span
 
 SEND_TIMEOUT_S: Final = 5.0
-"""How long a receiver may take for one request, retries included. Meanwhile spans wait, and beyond the queue go."""
+"""How long a receiver may take for one request, including retries. Meanwhile spans wait in the queue, and are dropped
+when it is full."""
 
 _FLAGS: Final = TraceFlags(TraceFlags.SAMPLED)
 
 
 class OtlpExporter:
-    """See `span_queue.Exporter`. The process is `name` of `service`, at this start `instance`."""
+    """See `span_queue.Exporter`. The process is `name` of `service`, in the run `instance`."""
 
     def __init__(
         self,
@@ -49,7 +50,7 @@ class OtlpExporter:
             }
         )
         self._scope = InstrumentationScope("fairlead", version)
-        # Its lines name a receiver that is away, again and again: the counter `failed` says the same.
+        # Its lines report an unreachable receiver again and again: the counter `failed` says the same.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
 
     def send(self, spans: Sequence[Span]) -> bool:
@@ -59,7 +60,7 @@ class OtlpExporter:
         self._exporter.shutdown()  # type: ignore[no-untyped-call]  # it has no annotations
 
     def readable(self, span: Span) -> ReadableSpan:
-        """The span as OpenTelemetry has it."""
+        """The span in OpenTelemetry's form."""
         return ReadableSpan(
             name=span.name,
             context=_context(span.context, is_remote=False),

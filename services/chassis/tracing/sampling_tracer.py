@@ -1,4 +1,4 @@
-"""The tracer of a process: draws, makes ids, reads the clock, and queues the spans that have ended."""
+"""The tracer of a process: decides at random what to trace, makes ids, reads the clock, and queues ended spans."""
 
 from __future__ import annotations
 

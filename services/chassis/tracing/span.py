@@ -1,6 +1,6 @@
 """A span: one step of a trace, as this process sees it. Pure: the tracer that made it has the clock.
 
-Spans exist only for what is sampled, so that everything else costs one look at a None.
+Spans exist only for what is sampled, so that everything else costs one check for None.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class Tracer(Protocol):
     recipients: int
 
     def samples(self) -> bool:
-        """Draws whether what begins now is to be traced."""
+        """Decides at random whether what begins now is traced."""
 
     def begin(self, name: str, kind: str, parent: TraceContext | None, attributes: Attributes) -> Span:
-        """Begins a span now; without a `parent`, a trace."""
+        """Begins a span now; without a `parent` it begins a trace."""
 
     def now(self) -> int:
         """Unix time in nanoseconds."""
@@ -52,8 +52,8 @@ class Tracer(Protocol):
 class Span:
     """One step, from `started` to `ended` (Unix nanoseconds, 0: not yet).
 
-    `context` is what its own children are given. `parent` is the span that caused it, None for the first of a trace.
-    `error`: why it failed, "" if it did not.
+    `context` is passed on to its children. `parent` is the span that caused it, None for the first of a trace. `error`:
+    why it failed, "" if it did not.
     """
 
     __slots__ = (
@@ -95,15 +95,15 @@ class Span:
         return self._tracer.begin(name, kind, self.context, attributes)
 
     def note(self, name: str, attributes: Attributes) -> None:
-        """Notes that something happened now. The caller bounds how often."""
+        """Notes that something happened now. The caller limits how often."""
         self.events.append(Event(self._tracer.now(), name, attributes))
 
     def exemplar(self, value: float) -> Exemplar:
-        """This span's trace, as an example of what took `value` until now."""
+        """This span's trace, as an example of an observation of `value` that ends now."""
         return Exemplar(value, self.context.trace_id, self._tracer.now() / 1e9)
 
     def fail(self, why: str) -> None:
-        """It failed, for this reason: the first one counts."""
+        """Marks the span as failed, for this reason. Only the first reason counts."""
         self.error = self.error or why or "failed"
 
     def end(self) -> None:
@@ -126,13 +126,13 @@ ACTIVE: Final[ContextVar[Span | None]] = ContextVar("active span", default=None)
 
 
 def active_context() -> TraceContext | None:
-    """What a message that is sent now carries on. None if nothing is traced."""
+    """The trace context for a message that is sent now. None if nothing is traced."""
     span = ACTIVE.get()
     return None if span is None else span.context
 
 
 def observe_traced(histogram: Histogram, seconds: float) -> None:
-    """Observes the time that something took, which just ended. The trace of the active span, if any, is an exemplar."""
+    """Observes the duration of something that just ended. The trace of the active span, if any, is an exemplar."""
     histogram.observe(seconds)
     span = ACTIVE.get()
     if span is not None:
@@ -141,7 +141,7 @@ def observe_traced(histogram: Histogram, seconds: float) -> None:
 
 @contextmanager
 def working_in(span: Span) -> Iterator[Span]:
-    """Makes a span the active one for a `with` block. It goes on after it."""
+    """Makes a span the active one for a `with` block. The span continues after the block."""
     token = ACTIVE.set(span)
     try:
         yield span
@@ -151,6 +151,6 @@ def working_in(span: Span) -> Iterator[Span]:
 
 @contextmanager
 def active(span: Span) -> Iterator[Span]:
-    """The same, and ends the span there. An exception makes it a failed one."""
+    """Like `working_in`, but ends the span with the block. An exception makes it a failed span."""
     with span, working_in(span):
         yield span

@@ -14,30 +14,30 @@ from services.chassis.tracing.span import Span
 log = logging.getLogger(__name__)
 
 BATCH: Final = 64
-"""Spans of one request. Encoding them holds the interpreter's lock, which the event loop needs, for 2 ms at most."""
+"""Spans in one request. Encoding them holds the interpreter's lock, which the event loop needs, for 2 ms at most."""
 
 GATHER_S: Final = 2.0
-"""How long spans wait for others to share their request, which costs as much as 50 of them: 2 ms."""
+"""How long spans wait for others to share their request. A request costs as much as 50 spans: 2 ms."""
 
 STOP_S: Final = 1.0
-"""How long the end of a process waits for the last spans. A drain ends at 9.5 s at the latest, of the 10 s promised."""
+"""How long the end of a process waits for the last spans. A drain ends after 9.5 s at the latest; 10 s are promised."""
 
 _AWAY: Final = (logging.WARNING, "spans cannot be sent (tracing.endpoint): they are lost, and counted")
 _BACK: Final = (logging.INFO, "spans are sent again")
 
 
 class Exporter(Protocol):
-    """Sends spans. Used in the thread of the queue only, except for `stop`."""
+    """Sends spans. Used only in the thread of the queue, except for `stop`."""
 
     def send(self, spans: Sequence[Span]) -> bool:
-        """Sends them, and blocks meanwhile. False if they are lost."""
+        """Sends spans, and blocks meanwhile. Returns False if they are lost."""
 
     def stop(self) -> None:
-        """Ends a `send` that is in progress, soon."""
+        """Makes a `send` that is in progress end soon."""
 
 
 class SpanQueue:
-    """Holds at most `size` spans. `sent`, `dropped` (there was no room) and `failed` (to be sent) count spans."""
+    """Holds at most `size` spans. `sent`, `dropped` (for lack of room) and `failed` (could not be sent) count spans."""
 
     def __init__(self, exporter: Exporter, size: int) -> None:
         self._exporter = exporter
@@ -68,7 +68,7 @@ class SpanQueue:
             self._wake.set()
 
     async def stop(self, within_s: float = STOP_S) -> None:
-        """Sends what waits, and returns when that is done or after `within_s` seconds."""
+        """Sends the waiting spans, and returns when that is done or after `within_s` seconds."""
         if not self._thread.is_alive():
             return
         self._ending = True

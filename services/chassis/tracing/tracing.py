@@ -1,4 +1,4 @@
-"""The tracing of a process: nothing at all while it is off, otherwise a tracer with its queue and exporter."""
+"""The tracing of a process: nothing at all if it is off, otherwise a tracer with its queue and exporter."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _MISSING = (
 
 
 class Tracing:
-    """`tracer` is None while tracing is off. Call `start` when the process serves, and `stop` at its end.
+    """`tracer` is None if tracing is off. Call `start` when the process serves, and `stop` at its end.
 
-    `service` is "edge", say; `name` and `instance` name this process and this start of it.
+    `service` is, for example, "edge"; `name` and `instance` name this process and this run of it.
     """
 
     def __init__(self, settings: TracingSettings, service: str, name: str, instance: str, version: str) -> None:
@@ -23,7 +23,7 @@ class Tracing:
         if not settings.endpoint:
             return
         try:
-            from services.chassis.tracing.exporter_otlp import OtlpExporter  # 0.2 s and 20 MB, for those who trace
+            from services.chassis.tracing.exporter_otlp import OtlpExporter  # 0.2 s and 20 MB, only if tracing is on
         except ImportError as error:
             raise SystemExit(f"fairlead-{service}: {_MISSING} ({error})") from None
         exporter = OtlpExporter(settings.endpoint, service, name, instance, version)
@@ -36,6 +36,6 @@ class Tracing:
             self.queue.start()
 
     async def stop(self) -> None:
-        """Sends what waits, for a bounded time."""
+        """Sends the waiting spans, for a limited time."""
         if self.queue is not None:
             await self.queue.stop()

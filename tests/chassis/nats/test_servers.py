@@ -64,7 +64,7 @@ def test_who_signs_in_is_read_and_percent_decoded(url, login):
         ("nats://u:s3cret/x@a:1", "percent-encoded"),
         ("nats://u:s3cret#x@a:1", "percent-encoded"),
         ("nats://u:s3cret[x@a:1", "percent-encoded"),
-        ("nats://a:1/path", "nothing behind the port"),
+        ("nats://a:1/path", "nothing after the port"),
         ("nats://:s3cret@a", "a user before the password"),
         ("nats://u:s3cret@a,nats://v:s3cret@b", "one user in nats.url"),
     ],
