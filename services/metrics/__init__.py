@@ -1,6 +1,6 @@
 """The metrics service: figures of the whole cluster, such as totals over all edges, how evenly edges are loaded, and
-how far the sessions service has come.
+the progress of the sessions service.
 
-The way of a figure: heartbeat -> `aggregator` (pure) -> `exposition` (Prometheus, names from `catalog`) and
-`overview` (JSON).
+The path of a figure: heartbeat -> `aggregator` (pure) -> `exposition` (Prometheus, names from `catalog`) and `overview`
+(JSON).
 """

@@ -13,7 +13,7 @@ from services.metrics.settings import MetricsSettings, cautions, from_environ
 
 
 def _serve(settings: MetricsSettings, read: Callable[[], MetricsSettings]) -> None:
-    from services.metrics.app import serve  # after the settings: so that a mistake in them is reported at once
+    from services.metrics.app import serve  # after the settings, so that a mistake in them is reported at once
 
     serve(settings, read)
 

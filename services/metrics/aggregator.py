@@ -2,7 +2,7 @@
 
 *Gauges* are sums over the processes that are alive; an instance that has been silent for `lost_after_s` is left out.
 *Counters* add up the increments of each instance between two heartbeats, so they survive its restart and never fall.
-What an instance had counted before this process listened is not added, since it would look like a burst.
+What an instance counted before this process began to listen is not added, since it would look like a burst.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from proto.telemetry import EdgeLoad, Heartbeat, SessionsLoad
 from services.metrics.drains import Drains
 
 MAX_INSTANCES: Final = 4096
-"""Process instances remembered, alive or not; beyond it those that have been silent for longest are forgotten."""
+"""How many process instances are remembered, alive or not; beyond that the ones that have been silent for longest are
+forgotten."""
 
 MAX_NAMES: Final = 1024
-"""Process names with counters of their own; beyond it those heard longest ago lose them. The totals stay."""
+"""How many process names have counters of their own; beyond that the names heard longest ago lose them. The totals
+stay."""
 
 EDGE_COUNTERS: Final = ("messages_in", "messages_out", "bytes_out", "publishes", "accepted")
-_SETTLING_S: Final = 2.0  # a process that started at about the same time as this one was heard from its beginning
+_SETTLING_S: Final = 2.0  # a process that started at about the same time as this one was heard from its start on
 
 
 class Member(NamedTuple):
@@ -49,7 +51,7 @@ class Aggregator:
         self._members: dict[str, Member] = {}  # by instance, the one heard longest ago first
         self._counted: dict[str, dict[str, float]] = {}  # by instance: its counters when last heard
         self._hears_since = started
-        self._lost: set[str] = set()  # instances that were counted
+        self._lost: set[str] = set()  # instances that are counted in `edges_lost`
         self.edges_lost = 0
         self.drains = Drains()
         self.whole = Counts()
@@ -86,18 +88,19 @@ class Aggregator:
         return sorted(beats, key=lambda beat: (beat.service, beat.name, beat.instance))
 
     def listens(self, now: float) -> None:
-        """From `now` on heartbeats are heard (again)."""
+        """Notes that heartbeats are heard (again) from `now` on."""
         self._hears_since = now
 
     def hears_nobody(self) -> None:
-        """From now on none are heard, since NATS is away."""
+        """Notes that no heartbeats are heard from now on, since NATS is away."""
         self._hears_since = math.inf
 
     def count_lost(self, now: float) -> list[Member]:
-        """Adds the edges to `edges_lost` that have fallen silent without a last heartbeat, and returns them. Call it
+        """Counts the edges that have fallen silent without a last heartbeat in `edges_lost`, and returns them. Call it
         every second.
 
-        Nobody is lost while this service hears nobody, nor until the others have had the time to connect again as well.
+        No edge is lost while this service is disconnected from NATS, nor until the edges have had time to reconnect
+        too.
         """
         if now - self._hears_since < 2 * self._lost_after_s:
             return []
@@ -114,7 +117,7 @@ class Aggregator:
         return lost
 
     def forget(self, now: float, after_s: float) -> None:
-        """Drops the counters of names that have not been heard for `after_s`: edges come and go under new names."""
+        """Drops the counters of names that have not been heard for `after_s`, as edges come and go under new names."""
         recent = {(one.beat.service, one.beat.name) for one in self._members.values() if now - one.heard < after_s}
         self.by_name = {key: counts for key, counts in self.by_name.items() if key in recent}
         for instance in [key for key, one in self._members.items() if now - one.heard >= after_s]:
@@ -144,6 +147,6 @@ def imbalance(beats: Iterable[Heartbeat]) -> float:
 
 
 def sessions_load(beats: Iterable[Heartbeat]) -> SessionsLoad | None:
-    """The figures of the sessions service: of several instances the one that has come furthest, None without any."""
+    """The figures of the sessions service, from the instance that has come furthest; None without any."""
     loads = [beat.sessions for beat in beats if beat.sessions is not None]
     return max(loads, key=lambda load: load.stream_sequence, default=None)

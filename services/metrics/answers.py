@@ -12,8 +12,8 @@ from services.metrics.planner import NO_MINUTE, Planner
 
 
 class EdgeAnswer(Struct, frozen=True, kw_only=True):
-    """One edge. `headroom` is how many connections more it can take, None if nothing limits them; `used` the share of
-    each limit that it uses."""
+    """One edge. `headroom` is how many more connections it can take, None if nothing limits them; `used` is the share
+    of each limit that it uses."""
 
     edge: str
     draining: bool
@@ -24,7 +24,7 @@ class EdgeAnswer(Struct, frozen=True, kw_only=True):
 
 class LawAnswer(Struct, frozen=True, kw_only=True):
     """One law: `quality` (R²) and root mean square `error` of its fit, and the `highest` use seen, in units of the
-    resource; `limit` is what an edge shall use at most, None for no limit."""
+    resource; `limit` is the most that an edge should use, None for no limit."""
 
     limit: float | None
     quality: float
@@ -33,7 +33,8 @@ class LawAnswer(Struct, frozen=True, kw_only=True):
 
 
 class CapacityAnswer(Struct, frozen=True, kw_only=True):
-    """What the edges can take, as of the last full minute. `problem` says why there is no answer, None if there is."""
+    """What the edges can take, as of the last full minute. `problem` says why there is no answer; None if there is
+    one."""
 
     problem: str | None
     at: int | None = None
@@ -48,8 +49,9 @@ class CapacityAnswer(Struct, frozen=True, kw_only=True):
 
 
 class ForecastAnswer(Struct, frozen=True, kw_only=True):
-    """The coming hours. `error` is the mean absolute error of a day ahead, as a share of the mean demand of the coming
-    day, `naive_error` that of repeating the week before; both found on the last weeks."""
+    """The coming hours. `error` is the mean absolute error of a forecast for one day, as a share of the mean demand of
+    the coming day; `naive_error` is the same for a repetition of the week before. Both were measured on the last
+    weeks."""
 
     problem: str | None
     hours: list[OutlookHour] = []
@@ -62,7 +64,7 @@ class ForecastAnswer(Struct, frozen=True, kw_only=True):
 
 
 def capacity_answer(planner: Planner) -> CapacityAnswer:
-    """What `planner` knows of capacity."""
+    """What `planner` knows about capacity."""
     capacity, minute = planner.capacity, planner.minute
     if capacity is None or minute is None:
         return CapacityAnswer(problem=NO_MINUTE)
@@ -107,7 +109,8 @@ def forecast_answer(planner: Planner, now: float) -> ForecastAnswer:
 
 
 def forecast_errors(answer: Answer) -> tuple[float | None, float | None]:
-    """The error of a day ahead and that of repeating the week before, as shares of the mean demand foreseen."""
+    """The error of a forecast for one day, and of a repetition of the week before, as shares of the mean predicted
+    demand."""
     found = answer.predictions.get(CONNECTIONS) or answer.predictions.get(EDGES)
     if found is None or not found.quantiles:
         return None, None

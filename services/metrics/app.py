@@ -51,19 +51,19 @@ from services.metrics.store_nats import StoreWatch
 log = logging.getLogger(__name__)
 
 FORGET_AFTER_S = 900.0
-"""For how long the counters of a name stay after it was last heard: longer than any restart takes."""
+"""How long the counters of a name stay after it was last heard: longer than any restart takes."""
 
 
 _LEARNED_HOURS = 5_000
-"""Hours of single edges that the laws are fitted to at the start."""
+"""How many hours of single edges the laws are fitted to at the start."""
 
 _POOL_SIZE = 2
-"""Connections to PostgreSQL: one writes, the other one reads."""
+"""Connections to PostgreSQL: one for writing, one for reading."""
 
 
 class Metrics:
-    """One process of the metrics service. Its figures of now are complete a second after its start; what it knows of
-    the past is in PostgreSQL, if it is given one."""
+    """One process of the metrics service. Its current figures are complete a second after its start; what it knows of
+    the past is in PostgreSQL, if one is configured."""
 
     def __init__(
         self,
@@ -71,7 +71,8 @@ class Metrics:
         now: Callable[[], float] = time.time,
         read: Callable[[], MetricsSettings] | None = None,
     ) -> None:
-        """`now` is Unix time in seconds, by which minutes and hours begin. `read` reads the settings anew."""
+        """`now` returns Unix time in seconds, which decides when minutes and hours begin. `read` reads the settings
+        anew."""
         self.settings = settings
         self._now = now
         self._aggregator = Aggregator(LOST_AFTER_S, time.monotonic())
@@ -131,7 +132,7 @@ class Metrics:
             log.info("no history and no forecast: postgres.url is not set")
             self._planner.forecasted(None, "postgres.url is not set: there is no history to forecast from")
             return
-        from services.chassis.postgres.pool import Pool  # the driver is loaded only where there is a database
+        from services.chassis.postgres.pool import Pool  # the driver is loaded only if there is a database
         from services.metrics.history_postgres import PostgresHistory
         from services.metrics.schema_postgres import SCHEMA
 
@@ -206,7 +207,7 @@ class Metrics:
 
 
 async def _adopt_nothing(settings: MetricsSettings) -> None:
-    """Is never called: this service changes nothing by a reload, and says of what differs that it needs a restart."""
+    """Never called: this service changes no setting by a reload, and reports that every changed one needs a restart."""
 
 
 def _planner_of(settings: MetricsSettings) -> Planner:

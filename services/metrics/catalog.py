@@ -1,7 +1,7 @@
 """Every series that this service exposes: name, kind, unit, labels, meaning. A test checks that there are no others.
 
-The names begin with `fairlead_cluster_`, which those of single processes do not, so that a sum never counts both. The
-figures of each edge are here as well, by its name and across its restarts: dashboards need only one target.
+The names begin with `fairlead_cluster_`, unlike those of single processes, so that a sum never counts both. The figures
+of each edge are also here, by its name and across its restarts, so that dashboards need only one target.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ CLUSTER_SERIES: Final = catalog(
         "fairlead_cluster_drain_seconds",
         "seconds",
         BOUNDS_S,
-        "Time from the first heartbeat of an edge that drains to its last one, after which it ends; up to a second "
-        "less than the drain took.",
+        "Time from the first heartbeat of a draining edge to its last one, after which the edge ends; up to a second "
+        "shorter than the drain.",
     ),
     counter(
         "fairlead_cluster_drains_lost",
         "edges",
-        "Edges that fell silent for 5 s while they drained, without a last heartbeat: killed, or hung.",
+        "Edges that fell silent for 5 s while they drained, without a last heartbeat: killed or hung.",
     ),
     gauge("fairlead_cluster_connections", "connections", "Client connections of all edges."),
     gauge("fairlead_cluster_subscriptions", "subscriptions", "Subscriptions of all edges."),
@@ -37,7 +37,7 @@ CLUSTER_SERIES: Final = catalog(
     counter("fairlead_cluster_messages_in", "messages", "Commands from clients."),
     counter("fairlead_cluster_messages_out", "messages", "Messages to clients."),
     counter("fairlead_cluster_bytes_out", "bytes", "Bytes to clients."),
-    counter("fairlead_cluster_publishes", "messages", "Publications taken."),
+    counter("fairlead_cluster_publishes", "messages", "Publications accepted."),
     counter("fairlead_cluster_accepted", "connections", "Connections accepted."),
     gauge(
         "fairlead_cluster_imbalance_ratio",
@@ -58,8 +58,13 @@ CLUSTER_SERIES: Final = catalog(
     gauge("fairlead_cluster_edge_users", "users", "Different users that are connected.", "edge"),
     gauge("fairlead_cluster_edge_channels", "channels", "Channels with subscribers.", "edge"),
     gauge("fairlead_cluster_edge_subscriptions", "subscriptions", "Subscriptions.", "edge"),
-    gauge("fairlead_cluster_edge_draining", "bool", "1 while it drains, otherwise 0.", "edge"),
-    gauge("fairlead_cluster_edge_drain_left", "connections", "Connections that it still has to close.", "edge"),
+    gauge("fairlead_cluster_edge_draining", "bool", "1 while the edge drains, otherwise 0.", "edge"),
+    gauge(
+        "fairlead_cluster_edge_drain_left",
+        "connections",
+        "Connections that a draining edge still has to close.",
+        "edge",
+    ),
     counter("fairlead_cluster_edge_messages_in", "messages", "Commands from clients.", "edge"),
     counter("fairlead_cluster_edge_messages_out", "messages", "Messages to clients.", "edge"),
     counter("fairlead_cluster_edge_bytes_out", "bytes", "Bytes to clients.", "edge"),
@@ -70,11 +75,15 @@ CLUSTER_SERIES: Final = catalog(
     gauge(
         "fairlead_cluster_process_loop_lag_seconds",
         "seconds",
-        "The most that its event loop was late in the last second.",
+        "The largest lateness of the process's event loop in the last second.",
         "service",
         "name",
     ),
     gauge("fairlead_cluster_process_open_fds", "descriptors", "Open file descriptors.", "service", "name"),
-    gauge("fairlead_cluster_process_max_fds", "descriptors", "Descriptors that it may open.", "service", "name"),
-    gauge("fairlead_cluster_process_uptime_seconds", "seconds", "Time since its start.", "service", "name"),
+    gauge(
+        "fairlead_cluster_process_max_fds", "descriptors", "Descriptors that the process may open.", "service", "name"
+    ),
+    gauge(
+        "fairlead_cluster_process_uptime_seconds", "seconds", "Time since the start of the process.", "service", "name"
+    ),
 )

@@ -1,9 +1,11 @@
-"""How many edges to run: up at once, down late and one at a time, never while one drains. Pure.
+"""How many edges to run: scales out at once, scales in late and by one edge at a time, never while an edge drains.
+Pure.
 
-Up costs a process; too few edges cost clients. So what is needed now or within `lead_s` counts at once, and fewer are
-recommended only after they would have sufficed, with a margin, for `scale_in_after_s` without a break, for now and for
-what is foreseen in the same time to come. A drain moves its clients to the other edges: the next one waits for its end,
-and starts the wait again, so that the figures after it are seen first.
+An edge too many costs a process; too few edges cost clients. So the edges that are needed now or within `lead_s` count
+at once. Fewer are recommended only after fewer would have sufficed, with a margin, without a break for
+`scale_in_after_s`, both for the load at that time and for the forecast of the same time ahead. A drain moves its
+clients to the other edges: the next scale-in waits for the end of the drain, and the wait begins anew, so that the
+figures after the drain are seen first.
 """
 
 from __future__ import annotations
@@ -13,13 +15,14 @@ from math import ceil
 from typing import Final, NamedTuple
 
 _MARGIN: Final = 0.1
-"""Fewer edges must suffice for so much more load, so that a recommendation is not taken back by a breath of wind."""
+"""Fewer edges must suffice for this much more load, so that a small rise does not reverse the recommendation at
+once."""
 
 _ALMOST: Final = 1e-6
 
 
 class CountSettings(NamedTuple):
-    """Bounds and times. `spare` edges are added to what the load needs: as many may be lost without harm."""
+    """Bounds and times. `spare` edges are added to what the load needs: that many may be lost without harm."""
 
     least: int = 1
     most: int = 100
@@ -29,7 +32,7 @@ class CountSettings(NamedTuple):
 
 
 class Situation(NamedTuple):
-    """What is known at one moment. `needed` edges carry the current load; `ahead` returns what is foreseen to be needed
+    """What is known at one moment. `needed` edges carry the current load; `ahead` returns how many the forecast needs
     until a moment (Unix time), 0 without a forecast. `serving` edges take clients, `draining` ones are leaving."""
 
     needed: float
@@ -55,7 +58,7 @@ class EdgeCount:
         """The recommendation at `now`. Call it once a minute, or more often."""
         settings = self._settings
         wanted = self.bounded(max(situation.needed, situation.ahead(now + settings.lead_s)))
-        if self._recommended is None:  # a new instance of this service takes nothing away at once
+        if self._recommended is None:  # a new instance of this service does not scale in at once
             self._recommended = max(wanted, min(situation.serving, settings.most))
         if wanted >= self._recommended:
             self._recommended = wanted
@@ -73,6 +76,6 @@ class EdgeCount:
         return self._recommended
 
     def bounded(self, needed: float) -> int:
-        """The edges that `needed` edges are in whole ones, with the spare ones, within the bounds."""
+        """`needed` as a whole number of edges, with the spare edges added, within the bounds."""
         settings = self._settings
         return min(max(ceil(needed - _ALMOST) + settings.spare, settings.least), settings.most)

@@ -1,4 +1,4 @@
-"""The figures of the aggregator as Prometheus series, under the names of the catalog."""
+"""The figures of the aggregator as Prometheus series, under the names in `catalog`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes a forecast now and then, from the history, and gives it to the planner."""
+"""Makes a forecast from the history at regular intervals, and gives it to the planner."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.metrics.planner import Planner
 log = logging.getLogger(__name__)
 
 MAX_HOURS: Final = 10 * 168
-"""Hours of the past that a forecast is made of: ten weeks."""
+"""Hours of the past from which a forecast is made: ten weeks."""
 
 _RETRY_S: Final = 300.0  # after a failure; at most the interval
 
@@ -24,8 +24,8 @@ Make = Callable[[Task], Awaitable[Answer]]
 
 
 class ForecastLoop:
-    """Has `make` predict `horizon` hours, every `interval_s` seconds. `now` is Unix time in seconds. `on_failure` is
-    called for each forecast that could not be made."""
+    """Calls `make` every `interval_s` seconds to predict `horizon` hours. `now` returns Unix time in seconds.
+    `on_failure` is called for each forecast that could not be made."""
 
     def __init__(
         self, planner: Planner, make: Make, interval_s: float, horizon: int, now: Callable[[], float],
@@ -45,7 +45,7 @@ class ForecastLoop:
             await asyncio.sleep(self._interval_s if made else min(_RETRY_S, self._interval_s))
 
     async def once(self, history: History) -> bool:
-        """Makes one forecast. Returns whether there is one now; if not, the planner knows why."""
+        """Makes one forecast. Returns whether there is one now; if not, the planner is given the reason."""
         now = self._now()
         try:
             hours = await history.hours(now - MAX_HOURS * HOUR_S, whole=True, limit=MAX_HOURS)

@@ -1,4 +1,4 @@
-"""What the history keeps, and the interface to where it lives."""
+"""What the history keeps, and the interface of its store."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ HOUR_S = 3600
 
 
 class Hour(NamedTuple):
-    """One hour of an edge, or of the whole. `mean` has the means of its minutes, `high` besides the 95th percentile of
-    what makes load: connections, rates, CPU. `minutes` is how many minutes there were, at most 60."""
+    """One hour of an edge, or of the whole cluster. `mean` has the means of its minutes; `high` is the same, but with
+    the 95th percentile of what makes load: connections, rates, CPU. `minutes` is how many minutes there were, at most
+    60."""
 
     hour: int  # Unix time at its beginning, in seconds
     minutes: int
@@ -21,19 +22,19 @@ class Hour(NamedTuple):
 
 
 class History(Protocol):
-    """Minutes and hours of all edges. Every method raises `StoreAway`; all of them may be repeated without harm, also
+    """Minutes and hours of all edges. Every method raises `StoreAway`; all of them may be repeated without harm, even
     by several instances at once."""
 
     async def write(self, minutes: Sequence[Minute]) -> None:
-        """Keeps minutes. Of two versions of one the fuller one stays: that which was heard for more seconds."""
+        """Keeps minutes. Of two versions of a minute the fuller one stays: the one that was heard for more seconds."""
         ...
 
     async def tidy(self, now: float) -> int:
-        """Makes hours of the minutes, and drops what is too old. `now` is Unix time. Returns how many partitions it
+        """Sums minutes up to hours, and drops what is too old. `now` is Unix time. Returns how many partitions it
         dropped."""
         ...
 
     async def hours(self, since: float, *, whole: bool, limit: int) -> list[Hour]:
-        """The newest `limit` hours that began at `since` (Unix time) or later, oldest first: of the whole, or of the
-        single edges."""
+        """The newest `limit` hours that began at `since` (Unix time) or later, oldest first: of the whole cluster, or
+        of single edges."""
         ...

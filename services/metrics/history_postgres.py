@@ -1,4 +1,5 @@
-"""The history in PostgreSQL: two partitioned tables, written by upserts, so that instances never count twice."""
+"""The history in PostgreSQL: two partitioned tables, written by upserts, so that several instances never count a minute
+twice."""
 
 from __future__ import annotations
 
@@ -13,12 +14,12 @@ from services.metrics.history import HOUR_S, Hour
 from services.metrics.minutes import MINUTE_S, Minute
 
 _DAY_S: Final = 86400
-_LOCK: Final = 0x6D65_7472_6963_7301  # for making and dropping partitions: an arbitrary number
-_AGAIN_S: Final = 3 * HOUR_S  # hours made again: minutes may come late, when PostgreSQL was away
+_LOCK: Final = 0x6D65_7472_6963_7301  # held while partitions are made or dropped: an arbitrary number
+_AGAIN_S: Final = 3 * HOUR_S  # hours that are made again: minutes may be written late, after PostgreSQL was away
 
 _FIGURES: Final = tuple(name for name in Minute._fields if name not in ("minute", "edge", "seconds", "draining"))
 HIGH: Final = ("connections", "accepted", "messages_in", "messages_out", "publishes", "bytes_out", "cpu")
-"""The figures of which an hour has the 95th percentile too."""
+"""The figures for which an hour also has the 95th percentile."""
 
 _COLUMNS: Final = ("minute", "edge", "seconds", "draining", *_FIGURES)
 _TYPES: Final = ("timestamptz", "text", "int", "bool", *["float8"] * len(_FIGURES))
@@ -59,7 +60,7 @@ def _moment(at: float) -> datetime:
 
 
 class _Partitions:
-    """The partitions of one table, each as long as a day or a month, named after its first day."""
+    """The partitions of one table, each for a day or a month and named after its first day."""
 
     def __init__(self, table: str, monthly: bool) -> None:
         self._table = table
@@ -77,11 +78,12 @@ class _Partitions:
         return f"{self._table}_{first:%Y%m%d}"
 
     def forget(self) -> None:
-        """What was made may be gone: by an operator, or with a database restored from a copy."""
+        """Forgets which partitions were made: an operator may have dropped them, or restored the database from a
+        copy."""
         self._made.clear()
 
     async def make(self, database: Database, moments: Sequence[float]) -> None:
-        """Makes those in which `moments` fall."""
+        """Makes the partitions for `moments`."""
         for first, end in {self.bounds(at) for at in moments}:
             name = self.name(first)
             if name in self._made:
@@ -95,7 +97,7 @@ class _Partitions:
             self._made.add(name)
 
     async def drop(self, database: Database, before: float) -> int:
-        """Drops those that end before the moment `before`. Returns how many."""
+        """Drops the partitions that end before the moment `before`. Returns how many."""
         dropped = 0
         for (name,) in await database.fetch(_PARTITIONS, self._table):
             first = datetime.strptime(name.rpartition("_")[2], "%Y%m%d").replace(tzinfo=UTC)
@@ -109,7 +111,7 @@ class _Partitions:
 
 
 class PostgresHistory:
-    """The `history.History` of the service, which keeps minutes and hours for so many seconds."""
+    """The `history.History` of the service. It keeps minutes and hours for the given numbers of seconds."""
 
     def __init__(self, pool: Pool, keep_minutes_s: float, keep_hours_s: float) -> None:
         self._pool = pool

@@ -1,8 +1,8 @@
-"""A minute's figures of each edge and of the whole, made of heartbeats. Pure: times are arguments.
+"""The figures of each minute, for each edge and for the whole cluster, made from heartbeats. Pure: times are arguments.
 
-Gauges are means over the seconds in which the edge was heard, counters become rates. Two processes of one name are one
-edge, as everywhere. Another instance of this service hears the same heartbeats and comes to nearly the same figures;
-the history keeps those of the instance that heard more.
+Gauges are means over the seconds in which the edge was heard, counters become rates. Two processes of the same name are
+one edge, as everywhere. Another instance of this service hears the same heartbeats and gets nearly the same figures;
+the history keeps the figures of the instance that heard more.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MINUTE_S: Final = 60
 WHOLE: Final = ""
 """The name under which the sums over all edges are kept; an edge always has a name."""
 MAX_EDGES: Final = 1024
-"""Edges with figures of their own in one minute; the others are only missing there."""
+"""How many edges have figures of their own in one minute; further edges have none."""
 _SET_BACK_S: Final = 2 * MINUTE_S
 _LONGEST_GAP_S: Final = 10.0  # a counter's step over a longer silence belongs to no minute
 
@@ -26,14 +26,15 @@ _RATES: Final = ("accepted", "messages_in", "messages_out", "publishes", "bytes_
 
 
 class Minute(NamedTuple):
-    """One minute of an edge, or of all (`WHOLE`). Rates are per second; `cpu` is in cores.
+    """One minute of an edge, or of all edges (`WHOLE`). Rates are per second; `cpu` is in cores.
 
-    Of the whole, everything is a sum, but `seconds`, `loop_lag_s` and `loop_lag_max_s` are the largest of an edge.
+    For the whole, everything is a sum, except that `seconds`, `loop_lag_s` and `loop_lag_max_s` are the largest of any
+    edge.
     """
 
     minute: int  # Unix time at its beginning, in seconds
     edge: str
-    seconds: int  # in how many of the 60 it was heard
+    seconds: int  # for how many of the 60 seconds it was heard
     edges: float = 1.0  # how many there were, on average
     connections: float = 0.0
     users: float = 0.0
@@ -45,8 +46,8 @@ class Minute(NamedTuple):
     publishes: float = 0.0
     bytes_out: float = 0.0
     cpu: float = 0.0
-    memory_bytes: float = 0.0  # the kernel's part for its connections included
-    memory_limit: float = 0.0  # bytes; 0: it says none
+    memory_bytes: float = 0.0  # including the kernel's memory for its connections
+    memory_limit: float = 0.0  # bytes; 0: it reports none
     open_fds: float = 0.0
     max_fds: float = 0.0
     loop_lag_s: float = 0.0  # mean
@@ -55,7 +56,7 @@ class Minute(NamedTuple):
 
 
 class _Instance:
-    """What one process has said within the current minute."""
+    """What one process has reported within the current minute."""
 
     def __init__(self, now: float) -> None:
         self.first = self.last = now
@@ -68,7 +69,7 @@ class _Instance:
 
     @property
     def heard_s(self) -> float:
-        """For how long it was heard: a beat stands for the second before it."""
+        """How long it was heard: a heartbeat stands for the second before it."""
         return min(self.last - self.first + HEARTBEAT_INTERVAL_S, self.beats * HEARTBEAT_INTERVAL_S)
 
     def mean(self, name: str) -> float:
@@ -79,7 +80,7 @@ class _Instance:
 
 
 def _edge_minute(minute: int, name: str, instances: Sequence[_Instance]) -> Minute:
-    """The figures of an edge: each of its processes counts for the time in which it was heard."""
+    """The figures of an edge: each of its processes counts by the time for which it was heard."""
     heard_s = min(_union_s(instances), sum(each.heard_s for each in instances), float(MINUTE_S))
     shares = [(each, each.heard_s / heard_s) for each in instances]
     figures = {key: sum(each.mean(key) * share for each, share in shares) for key in instances[0].sums}
@@ -97,7 +98,7 @@ def _edge_minute(minute: int, name: str, instances: Sequence[_Instance]) -> Minu
 
 
 def _union_s(instances: Sequence[_Instance]) -> float:
-    """For how long at least one of them was heard."""
+    """How long at least one of them was heard."""
     union, upto = 0.0, float("-inf")
     for each in sorted(instances, key=lambda one: one.first):
         begin = max(each.first - HEARTBEAT_INTERVAL_S, upto)
@@ -115,7 +116,8 @@ class MinuteBook:
         self._last: dict[str, tuple[float, Heartbeat]] = {}  # by instance
 
     def heard(self, beat: Heartbeat, now: float) -> list[Minute]:
-        """Adds a heartbeat. Returns the figures of the minute that it ends, if it is the first one of another."""
+        """Adds a heartbeat. If it is the first one of a new minute, returns the figures of the minute that has
+        ended."""
         ended = self.turn(now)
         load, process = beat.edge, beat.process
         if load is None:
@@ -145,12 +147,12 @@ class MinuteBook:
         return ended
 
     def turn(self, now: float) -> list[Minute]:
-        """The figures of the minute that has ended, once; none while it goes on. The whole comes last."""
+        """The figures of the minute that has ended, once; none while the minute lasts. The whole comes last."""
         minute = int(now) // MINUTE_S * MINUTE_S
-        if minute < self._minute - _SET_BACK_S:  # the clock was wrong before, and so is what was taken by it
+        if minute < self._minute - _SET_BACK_S:  # the clock was wrong before, and so are the figures
             self._minute, self._edges, self._last = minute, {}, {}
             return []
-        if minute <= self._minute:  # a clock that is set back a little adds to the minute that is open
+        if minute <= self._minute:  # if the clock is set back a little, the open minute goes on
             return []
         ended = [
             _edge_minute(self._minute, name, list(instances.values()))
@@ -166,8 +168,8 @@ _SUMMED: Final = (*_GAUGES, *_RATES, "cpu", *_USED)
 
 
 def whole(minutes: Iterable[Minute]) -> Minute:
-    """The sum of the edges' figures of one minute (at least one edge). An edge that was heard for a part of it counts
-    for that part."""
+    """The sum of the edges' figures of one minute (at least one edge). An edge that was heard for a part of the minute
+    counts for that part."""
     edges = list(minutes)
     longest = max(one.seconds for one in edges)
     sums = {name: sum(getattr(one, name) * one.seconds / longest for one in edges) for name in _SUMMED}

@@ -14,7 +14,7 @@ from services.metrics.planner import Planner
 
 
 class PlanApi:
-    """Answers for `planner`; `now` is Unix time in seconds. NATS gets the same bytes."""
+    """Answers for `planner`; `now` returns Unix time in seconds. Requests over NATS get the same bytes."""
 
     def __init__(self, planner: Planner, now: Callable[[], float]) -> None:
         self._planner = planner

@@ -1,4 +1,4 @@
-"""The series of history, capacity and forecast: what the metrics service works out beyond sums of heartbeats."""
+"""The series of history, capacity and forecast: what the metrics service computes besides sums of heartbeats."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PLAN_SERIES: Final = catalog(
     gauge(
         "fairlead_cluster_capacity_headroom_connections",
         "connections",
-        "Connections that the edges can take beyond those that they have, at the present mix of load.",
+        "How many more connections the edges can take, at the present mix of load.",
     ),
     gauge(
         "fairlead_cluster_capacity_resource_headroom_connections",
         "connections",
-        "The same, if only this resource were limited. The smallest one binds.",
+        "How many more connections the edges could take if only this resource were limited. The smallest value binds.",
         "resource",
     ),
     gauge(
@@ -60,13 +60,13 @@ PLAN_SERIES: Final = catalog(
     gauge(
         "fairlead_cluster_capacity_edge_headroom_connections",
         "connections",
-        "Connections that this edge can take beyond those that it has.",
+        "How many more connections this edge can take.",
         "edge",
     ),
     gauge(
         "fairlead_cluster_capacity_edge_used_ratio",
         "ratio",
-        "The share of its limit of this resource that this edge uses.",
+        "The use of this resource by this edge, as a share of its limit.",
         "edge",
         "resource",
     ),
@@ -76,40 +76,40 @@ PLAN_SERIES: Final = catalog(
     gauge(
         "fairlead_cluster_forecast_edges",
         "processes",
-        "The highest demand within so many hours, in edges, not rounded: expected, and with the set certainty.",
+        "The highest demand within this time, in edges, not rounded: expected, and at the configured certainty.",
         "within",
         "bound",
     ),
     gauge(
         "fairlead_cluster_forecast_connections",
         "connections",
-        "The most connections within so many hours: expected, and with the set certainty.",
+        "The most connections within this time: expected, and at the configured certainty.",
         "within",
         "bound",
     ),
     gauge(
         "fairlead_cluster_forecast_recommended_edges",
         "processes",
-        "The most edges to run within so many hours.",
+        "The most edges to run within this time.",
         "within",
     ),
     gauge(
         "fairlead_cluster_forecast_exhaustion_ratio",
         "ratio",
-        "The probability that within so many hours the load needs more edges than take clients now.",
+        "The probability that within this time the load needs more edges than take clients now.",
         "within",
     ),
     gauge(
         "fairlead_cluster_forecast_exhaustion_seconds",
         "seconds",
-        "Time until that probability reaches so much; absent if it does not.",
+        "Time until the probability of that reaches this chance; absent if it does not.",
         "chance",
     ),
     gauge(
         "fairlead_cluster_forecast_error_ratio",
         "ratio",
-        "Mean absolute error of a day ahead in the last weeks, as a share of the mean: of this forecast, "
-        "and of repeating the week before.",
+        "Mean absolute error of forecasts for one day, in the last weeks, as a share of the mean: of this forecast, "
+        "and of a repetition of the week before.",
         "method",
     ),
     counter("fairlead_cluster_forecast_failures", "forecasts", "Forecasts that could not be made."),

@@ -14,7 +14,7 @@ from services.metrics.recorder import Recorder
 
 
 class PlanMetrics:
-    """Reads the parts at each scrape. `now` is Unix time in seconds; without a history `recorder` is None."""
+    """Reads the parts at each scrape. `now` returns Unix time in seconds; without a history `recorder` is None."""
 
     def __init__(self, planner: Planner, recorder: Recorder | None, now: Callable[[], float]) -> None:
         self._planner = planner
@@ -27,7 +27,7 @@ class PlanMetrics:
         self.failures += 1
 
     def fill(self, page: Page) -> None:
-        """Puts the values of `plan_catalog.PLAN_SERIES`. What is not known has no value."""
+        """Puts the values of `plan_catalog.PLAN_SERIES`. Unknown figures have no value."""
         self._put_history(page)
         page.put("fairlead_cluster_capacity_levels", self._planner.levels)
         page.put("fairlead_cluster_capacity_max_edges", self._planner.most_edges)

@@ -1,4 +1,5 @@
-"""Capacity and forecast over NATS: a request with any data gets the JSON that HTTP gives, in an inbox of the asker."""
+"""Capacity and forecast over NATS: a request with any data gets the same JSON as over HTTP, in the requester's
+inbox."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ class PlanResponder:
             to = reply.decode(errors="replace")
             if not to or not subjects.may_be_answered(to):
                 return
-            with contextlib.suppress(NatsAway, NatsRefused):  # whoever asked will ask again
+            with contextlib.suppress(NatsAway, NatsRefused):  # the requester will ask again
                 self._link.publish(to, make())
 
         self._link.subscribe(subject, handle, subjects.PLAN_QUEUE)

@@ -1,5 +1,5 @@
-"""Puts the model together, minute by minute: levels, laws, capacity, recommendation; and the forecast, when there is
-one. Pure: times are arguments, in Unix time.
+"""Updates the model every minute: levels, laws, capacity, recommendation; and uses the forecast, if there is one. Pure:
+times are arguments, in Unix time.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ STALE_S: Final = 120.0
 
 
 class EdgeLimits(NamedTuple):
-    """What one edge has of each resource; 0 for one that is not limited. `utilization` is the share of it that an edge
-    shall use at most (not of the loop's lag, which is a limit by itself). Descriptors are what edges report; so is
-    memory, unless it is set here."""
+    """What one edge has of each resource; 0 for a resource without a limit. `utilization` is the largest share of it
+    that an edge should use (except for the loop lag, which is a limit by itself). Edges report their descriptors, and
+    their memory, unless it is set here."""
 
     utilization: float = 0.7
     cpu: float = 1.0
@@ -48,8 +48,8 @@ class EdgeLimits(NamedTuple):
 
 
 class Planner:
-    """What this instance knows about capacity and demand. `problem` says why there is no forecast, None if there is.
-    `most_edges` is the most that it recommends."""
+    """What this instance knows about capacity and demand. `problem` says why there is no forecast; None if there is
+    one. `most_edges` is the most edges that it recommends."""
 
     def __init__(self, limits: EdgeLimits, count: CountSettings, certainty: float) -> None:
         self._edge_limits = limits
@@ -80,7 +80,7 @@ class Planner:
         return self._answer
 
     def learn(self, hours: Sequence[Hour]) -> None:
-        """Takes hours of single edges, oldest first: what this service knew before it started."""
+        """Takes hours of single edges, oldest first: what the history knows from before the start."""
         for hour in hours:
             self._levels.add(hour.mean)
         self.laws = fit_laws(self._levels)
@@ -110,17 +110,17 @@ class Planner:
         )
 
     def sweep(self, now: float) -> None:
-        """Forgets the capacity of edges that have not been heard for `STALE_S`: it is not known any more. The
-        recommendation stays."""
+        """Forgets the capacity if no edge has been heard for `STALE_S`, as it is not known any more. The recommendation
+        stays."""
         if self.minute is not None and now > self.minute.minute + 60 + STALE_S:
             self.minute = self.capacity = None
 
     def task(self, hours: Sequence[Hour], horizon: int) -> Task:
-        """What is to be forecast, from hours of the whole, oldest first."""
+        """The task for a forecast, from hours of the whole cluster, oldest first."""
         return Task(series=series_of(hours, self.laws, self.limits), horizon=horizon)
 
     def forecasted(self, answer: Answer | None, problem: str | None) -> None:
-        """Takes a new forecast, or why there is none; the last one stays in use as long as it is fresh."""
+        """Takes a new forecast, or the reason why there is none; the last one stays in use as long as it is fresh."""
         if answer is not None and answer.predictions:
             self._answer = answer
         self.problem = problem or "; ".join(sorted((answer or Answer(predictions={})).problems.values())) or None
@@ -132,7 +132,7 @@ class Planner:
         return outlook(self._answer, now, self._serving(), self._certainty)
 
     def bounded(self, needed: float) -> int:
-        """How many edges to run when the load needs so many."""
+        """How many edges to run if the load needs `needed`."""
         return self._count.bounded(needed)
 
     def _serving(self) -> float:
@@ -140,10 +140,10 @@ class Planner:
 
 
 def _felt(capacity: Capacity) -> float:
-    """The needed edges; and if one is beyond a limit, at least what edges measurably use. An overloaded edge does less
-    than it is asked to, so its load alone would not tell.
+    """The needed edges; if an edge is beyond a limit, at least as many as the measured use of the edges needs. An
+    overloaded edge does less than it is asked to, so its load alone would not show that.
 
-    The loop's lag has no part in that: it does not grow in proportion to the load, and a single freeze makes it large.
+    The loop lag does not count here: it does not grow in proportion to the load, and a single freeze makes it large.
     """
     most = [max((used for name, used in one.used.items() if name != "loop_lag"), default=0.0) for one in capacity.edges]
     return max(capacity.needed, sum(most)) if any(one > 1 for one in most) else capacity.needed

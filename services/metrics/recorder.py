@@ -1,7 +1,7 @@
-"""Writes each minute to the history. While the history is away, minutes wait, within a bound.
+"""Writes each minute to the history. While the history is unavailable, minutes wait, up to a limit.
 
-The event loop never waits for PostgreSQL with anything but this task. The history is optional: `problem` says why there
-is none now, and everything else of the service goes on without.
+Only this task waits for PostgreSQL. The history is optional: `problem` says why there is none now, and the rest of the
+service works without it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from services.metrics.minutes import Minute
 log = logging.getLogger(__name__)
 
 MAX_WAITING: Final = 50_000
-"""Minutes of edges that wait for PostgreSQL, some 20 MB: of ten edges three days. Beyond it the oldest are dropped."""
+"""How many minutes of edges may wait for PostgreSQL: some 20 MB, three days of ten edges. Beyond that the oldest are
+dropped."""
 
 _PORTION: Final = 2_000
 _RETRY_S: Final = (1.0, 30.0)  # first and longest pause
-_SETTLED_S: Final = 120.0  # an hour is made of its minutes when all instances have written them
+_SETTLED_S: Final = 120.0  # an hour is summed up only when all instances have written its minutes
 
 
 Prepare = Callable[[], Awaitable[None]]
@@ -31,7 +32,7 @@ Ready = Callable[[History], Awaitable[None]]
 
 
 class Recorder:
-    """Takes minutes, and writes them while it runs. `now` is Unix time in seconds. Counters: `written` and `dropped`
+    """Takes minutes, and writes them while it runs. `now` returns Unix time in seconds. `written` and `dropped` count
     minutes of edges."""
 
     def __init__(self, now: Callable[[], float]) -> None:
@@ -58,7 +59,7 @@ class Recorder:
 
     async def run(self, history: History, prepare: Prepare, ready: Ready) -> None:
         """Writes to `history` until cancelled. `prepare` makes it usable, before the first write and after each
-        failure; `ready` is called once, when it can be read for the first time."""
+        failure; `ready` is called once, when the history can be read for the first time."""
         pause = _RETRY_S[0]
         known = False
         while True:
@@ -77,7 +78,7 @@ class Recorder:
                 if self.problem != str(error):
                     log.warning("no history now: %s", error)
                 self.problem = str(error)
-            except Exception as error:  # the history is optional: no fault of the database may end this service
+            except Exception as error:  # the history is optional: no failure of the database may end this service
                 problem = f"PostgreSQL: {error}" if str(error) else type(error).__name__
                 if self.problem != problem:
                     log.exception("no history now")
@@ -86,7 +87,8 @@ class Recorder:
             pause = min(pause * 2, _RETRY_S[1])
 
     async def write(self, history: History) -> None:
-        """Writes what waits, then makes hours of it if one has ended. Raises `StoreAway`; what waited still waits."""
+        """Writes the waiting minutes, then sums up hours if one has ended. Raises `StoreAway`; the minutes then still
+        wait."""
         self._news.clear()
         while self._waiting:
             portion = [self._waiting[index] for index in range(min(_PORTION, len(self._waiting)))]

@@ -28,8 +28,8 @@ class PostgresSection(Section, frozen=True):
     """The section `postgres`."""
 
     url: Secret = ""
-    """The database for the history, such as postgresql://user:password@127.0.0.1:5432/fairlead. It may be that of the
-    sessions service. Empty: no history, and therefore no forecast."""
+    """The database for the history, such as postgresql://user:password@127.0.0.1:5432/fairlead. It may be the database
+    of the sessions service. Empty: no history, and therefore no forecast."""
 
     def __post_init__(self) -> None:
         if self.url:
@@ -40,9 +40,9 @@ class HistorySection(Section, frozen=True):
     """The section `history`."""
 
     keep_minutes: Duration = Duration(14 * 86400)
-    """For how long the figures of each minute are kept. At least a day."""
+    """How long the figures of each minute are kept. At least a day."""
     keep_hours: Duration = Duration(400 * 86400)
-    """For how long those of each hour are kept, from which the forecast is made. At least five weeks."""
+    """How long the figures of each hour are kept, from which the forecast is made. At least five weeks."""
     migrate: bool = True
     """Whether to migrate the database at the start. Otherwise `python -m services.metrics migrate` does it."""
 
@@ -57,11 +57,11 @@ class CapacitySection(Section, frozen=True):
     """The section `capacity`: what one edge has, and how many edges there may be."""
 
     utilization: float = 0.7
-    """The share of its CPU, memory, descriptors and bandwidth that an edge shall use at most; from 0.1 to 1."""
+    """The largest share of its CPU, memory, descriptors and bandwidth that an edge should use; from 0.1 to 1."""
     cpu: float = 1.0
-    """The cores that one edge can use. An edge is one thread: 1, or less where its CPU is limited to less."""
+    """The cores that one edge can use. An edge is one thread: 1, or less if its CPU is limited to less."""
     memory: int = 0
-    """The memory that one edge may use, in bytes; 0: up to its own soft limit, which it reports."""
+    """The memory that one edge may use, in bytes; 0: the soft limit that the edge reports."""
     bandwidth: int = 0
     """The bytes per second that one edge may send; 0: bandwidth never binds."""
     loop_lag: Duration = Duration(0.1)
@@ -71,11 +71,11 @@ class CapacitySection(Section, frozen=True):
     max_edges: int = 100
     """The most edges to recommend."""
     spare_edges: int = 1
-    """Edges beyond what the load needs: as many may be lost without harm."""
+    """Edges beyond what the load needs: that many may be lost without harm."""
     lead_time: Duration = Duration(600)
-    """How long before a foreseen load its edges are recommended."""
+    """How long before a predicted load its edges are recommended."""
     scale_in_after: Duration = Duration(1800)
-    """For how long fewer edges must have sufficed before one less is recommended."""
+    """How long fewer edges must have sufficed before one less is recommended."""
 
     def __post_init__(self) -> None:
         if not 0.1 <= self.utilization <= 1:
@@ -92,9 +92,9 @@ class ForecastSection(Section, frozen=True):
     """The section `forecast`."""
 
     interval: Duration = Duration(3600)
-    """How often a forecast is made; it takes some seconds of CPU, in a process of its own. At least 5 minutes."""
+    """How often a forecast is made; it takes some seconds of CPU time, in a separate process. At least 5 minutes."""
     horizon: Duration = Duration(7 * 86400)
-    """How far ahead; from an hour to four weeks."""
+    """How far ahead a forecast goes; from an hour to four weeks."""
     certainty: float = 0.9
     """The probability with which the edges that are recommended for a coming hour suffice; from 0.5 to 0.975."""
 
@@ -131,6 +131,6 @@ def from_environ(environ: Mapping[str, str]) -> MetricsSettings:
 
 
 def cautions(settings: MetricsSettings) -> Iterator[str]:
-    """What an operator is told by `check`: settings that are allowed, and may not be meant."""
+    """What `check` tells an operator about: settings that are allowed, but may not be intended."""
     if not settings.postgres.url:
         yield "postgres.url is not set: there is no history and no forecast"

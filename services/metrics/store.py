@@ -10,7 +10,7 @@ from services.chassis.metrics.page import Page
 from services.chassis.metrics.series import catalog, gauge
 
 MAX_STREAMS: Final = 1000
-"""Streams with series of their own, the fullest first."""
+"""How many streams have series of their own, the fullest first."""
 
 STORE_SERIES: Final = catalog(
     gauge("fairlead_cluster_store_answers", "bool", "1 while JetStream answers this service, otherwise 0."),
@@ -18,29 +18,31 @@ STORE_SERIES: Final = catalog(
     gauge(
         "fairlead_cluster_store_limit_bytes",
         "bytes",
-        "What JetStream may store: the limit of the account, or else the sum of what streams may take. It counts each "
-        "replica, as the used bytes do.",
+        "What JetStream may store: the limit of the account, or else the sum of the streams' limits. It counts "
+        "each replica, as the used bytes do.",
     ),
     gauge("fairlead_cluster_stream_bytes", "bytes", "Size of a stream.", "stream"),
-    gauge("fairlead_cluster_stream_limit_bytes", "bytes", "What a stream may take, if it has a limit.", "stream"),
+    gauge(
+        "fairlead_cluster_stream_limit_bytes", "bytes", "The most that a stream may store, if it has a limit.", "stream"
+    ),
     gauge(
         "fairlead_cluster_stream_refuses",
         "bool",
-        "1 if a stream that is full refuses what is new; 0 if its oldest messages go.",
+        "1 if a full stream refuses new messages; 0 if it drops its oldest ones.",
         "stream",
     ),
-    gauge("fairlead_cluster_stream_messages", "messages", "Messages of a stream.", "stream"),
+    gauge("fairlead_cluster_stream_messages", "messages", "Messages in a stream.", "stream"),
     gauge(
         "fairlead_cluster_stream_replicas_current",
         "servers",
-        "Servers that have all of a stream, its leader among them; 0 without a leader.",
+        "Servers that have all of a stream, including its leader; 0 without a leader.",
         "stream",
     ),
     gauge("fairlead_cluster_stream_replicas", "servers", "Servers that should have a stream.", "stream"),
     gauge(
         "fairlead_cluster_streams_unanswered",
         "streams",
-        "Streams whose servers do not answer, in a cluster of NATS.",
+        "Streams whose servers do not answer, in a NATS cluster.",
     ),
 )
 
@@ -75,7 +77,8 @@ class Store(Struct, frozen=True):
 
 
 class StoreMetrics:
-    """The store as last seen; `seen(None)`: it did not answer, and what it said before does not count any more."""
+    """The store as last seen; `seen(None)` means that it did not answer, and that its earlier answers no longer
+    count."""
 
     def __init__(self) -> None:
         self._store: Store | None = None

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 INTERVAL_S: Final = 10.0
 _TIMEOUT_S: Final = 8.0
-"""A cluster waits 4 s for servers that do not answer, and lists the others then."""
+"""A cluster waits 4 s for servers that do not answer, and then lists the others."""
 _PAGE: Final = 256  # NATS's own
 _MAX_PAGES: Final = 40
 
@@ -60,7 +60,7 @@ class _Info(msgspec.Struct, frozen=True):
 
 class _Page(msgspec.Struct, frozen=True):
     streams: list[_Info] | None = None
-    missing: list[str] | None = None  # those whose servers did not answer
+    missing: list[str] | None = None  # streams whose servers did not answer
 
 
 class StoreWatch:
@@ -82,7 +82,7 @@ class StoreWatch:
 
     async def _look(self) -> Store:
         account = msgspec.json.decode(await self._ask(subjects.ACCOUNT_INFO), type=_Account)
-        streams: dict[str, Stream] = {}  # by name: one that is made between two pages moves the others
+        streams: dict[str, Stream] = {}  # by name, as a stream that is made between two pages shifts the others
         missing: set[str] = set()
         for number in range(_MAX_PAGES):
             query = msgspec.json.encode({"offset": number * _PAGE})

@@ -1,7 +1,7 @@
 """The tables of the history, described once; a test checks the migrations against this.
 
 Both are partitioned by time (`history_postgres` makes and drops the partitions: of minutes by day, of hours by month),
-so that what is too old costs no deleting. Column names are those of `minutes.Minute`.
+so that old rows need no deletes. Column names are those of `minutes.Minute`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 from sqlalchemy import Column, DateTime, Double, MetaData, Text
 from sqlmodel import Field, SQLModel
 
-METADATA: Final = MetaData()  # apart from SQLModel's own, which the tables of the sessions service are in
+METADATA: Final = MetaData()  # separate from SQLModel's own, which has the tables of the sessions service
 
 
 def _moment() -> Any:
@@ -28,7 +28,7 @@ def _figure() -> Any:
 
 
 class _Figures(SQLModel):
-    """What both tables have."""
+    """The columns of both tables."""
 
     metadata: ClassVar[MetaData] = METADATA
     edges: float = _figure()
@@ -51,7 +51,7 @@ class _Figures(SQLModel):
 
 
 class MinuteRow(_Figures, table=True):
-    """One minute of an edge, or of the whole (an empty name), see `minutes.Minute`."""
+    """One minute of an edge, or of all edges (with an empty name), see `minutes.Minute`."""
 
     __tablename__ = "metrics_minutes"
     __table_args__: ClassVar[Any] = {"postgresql_partition_by": "RANGE (minute)"}
@@ -62,7 +62,8 @@ class MinuteRow(_Figures, table=True):
 
 
 class HourRow(_Figures, table=True):
-    """The means of an hour's minutes, how many there were, and of the figures that make load the 95th percentile."""
+    """The means of an hour's minutes, how many minutes there were, and the 95th percentile of the figures that make
+    load."""
 
     __tablename__ = "metrics_hours"
     __table_args__: ClassVar[Any] = {"postgresql_partition_by": "RANGE (hour)"}

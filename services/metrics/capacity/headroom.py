@@ -1,7 +1,7 @@
-"""What the laws answer: how many connections more, which resource binds first, how many edges a load needs.
+"""What the laws answer: how many more connections, which resource binds first, how many edges a load needs.
 
-New clients are taken to behave as the present ones do on average: the *mix*, the whole load divided by the connections.
-An edge's headroom starts from what it measurably uses now; the law only says how that grows.
+New clients are assumed to behave like the present ones on average: the *mix*, the whole load divided by the
+connections. An edge's headroom starts from its measured use now; the law only says how that grows.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from services.metrics.capacity.laws import RESOURCES, USAGE, Law, Laws, Resource
 from services.metrics.minutes import Minute
 
 _LEAST_ROOM: Final = 0.1
-"""Of a limit at least this share counts as available to load. A fixed part above the limit (a limit that is set too
-low, or a disturbed measurement) would otherwise ask for infinitely many edges."""
+"""At least this share of a limit counts as available for load. Otherwise a fixed part above the limit (because the
+limit is set too low, or a measurement is disturbed) would ask for infinitely many edges."""
 
 _LOADS: Final = (
     "connections",
@@ -27,15 +27,15 @@ _LOADS: Final = (
     "publishes",
     "bytes_out",
 )
-_IDLE: Final = Minute(0, "", 0, connections=1, subscriptions=1)  # a client, as long as there is none to learn from
+_IDLE: Final = Minute(0, "", 0, connections=1, subscriptions=1)  # a client, while there are none to learn from
 
 Limits = Mapping[Resource, float]
-"""How much of each resource an edge shall use at most, in the resource's unit; a resource without a limit is absent."""
+"""The most that an edge should use of each resource, in the resource's unit; a resource without a limit is absent."""
 
 
 class EdgeHeadroom(NamedTuple):
     """One edge. `connections` is how many more it can take before `binding` reaches its limit; None if nothing limits
-    them. `used` has the share of each limit that it uses now; above 1 it is exceeded."""
+    them. `used` is the share of each limit that it uses now; above 1 the limit is exceeded."""
 
     edge: str
     draining: bool
@@ -45,8 +45,8 @@ class EdgeHeadroom(NamedTuple):
 
 
 class Capacity(NamedTuple):
-    """The whole. `connections` is the sum of what the edges that do not drain can still take, `by_resource` the same if
-    only this resource were limited. `needed` is how many edges the present load needs, not rounded."""
+    """The whole cluster. `connections` is how many more connections all edges that do not drain can take, `by_resource`
+    the same if only this resource were limited. `needed` is how many edges the present load needs, not rounded."""
 
     edges: tuple[EdgeHeadroom, ...]
     connections: float | None
@@ -57,7 +57,7 @@ class Capacity(NamedTuple):
 
 
 def mix_of(whole: Minute) -> Minute:
-    """The load of one average connection. Without connections that of an idle one."""
+    """The load of one average connection; without connections, the load of an idle one."""
     if whole.connections < 1:
         return _IDLE
     return scaled(whole, 1 / whole.connections)
@@ -93,8 +93,8 @@ def capacity_of(laws: Laws, limits: Limits, edges: Sequence[Minute], whole: Minu
 
 
 def needed_edges(laws: Laws, limits: Limits, load: Minute) -> tuple[float, Resource | None]:
-    """How many edges carry `load` (of the whole, spread evenly) within the limits, not rounded; and what asks for so
-    many."""
+    """How many edges carry `load` (of the whole cluster, spread evenly) within the limits, not rounded; and the
+    resource that requires them."""
     needed: dict[Resource, float] = {}
     for resource in RESOURCES:
         limited = _limited(laws, limits, resource)
@@ -114,7 +114,8 @@ def _least(rooms: dict[Resource, float]) -> Resource | None:
 
 
 def _limited(laws: Laws, limits: Limits, resource: Resource) -> tuple[Law, float] | None:
-    """The law that grows with the load, and its limit. The loop's lag limits the CPU use."""
+    """The law that grows with the load, and its limit. The limit on the loop lag is expressed as a limit on the CPU
+    use."""
     if resource not in limits:
         return None
     if resource != "loop_lag":

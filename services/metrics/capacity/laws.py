@@ -9,9 +9,9 @@
 | loop_lag | fixed + so much for each p / (1 - p), where p is the CPU use: the waiting time of a queue | seconds |
 
 All coefficients are nonnegative. An edge is one thread: what the universal scalability law describes as contention of
-many workers appears here as waiting in one queue, which is the last law. A fan-out enters by its deliveries.
+many workers appears here as waiting in one queue, which is the last law. A fan-out counts by its deliveries.
 
-Before anything is measured a law has the coefficients of `PRIORS`, from this repository's benchmarks.
+Until something is measured, a law has the coefficients of `PRIORS`, from this repository's benchmarks.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Resource = Literal["cpu", "memory", "descriptors", "bandwidth", "loop_lag"]
 RESOURCES: Final[tuple[Resource, ...]] = ("cpu", "memory", "descriptors", "bandwidth", "loop_lag")
 
 BUSIEST: Final = 0.98
-"""CPU use, in cores, above which the queue's waiting time is not told apart any more."""
+"""CPU use, in cores, above which the queue's waiting time is taken to be constant."""
 
 USAGE: Final[dict[Resource, Callable[[Minute], float]]] = {
     "cpu": lambda one: one.cpu,
@@ -46,7 +46,8 @@ _FEATURES: Final[dict[Resource, Callable[[Minute], tuple[float, ...]]]] = {
     "loop_lag": lambda one: (waiting(one.cpu),),
 }
 
-# The fixed part, then one for each feature; beside it the noise of one minute's figure. Rounded from docs/scaling.md.
+# The fixed part and one coefficient for each feature; then the noise of one minute's figure. Rounded from
+# docs/scaling.md.
 PRIORS: Final[dict[Resource, tuple[tuple[float, ...], float]]] = {
     "cpu": ((0.01, 1e-6, 8e-4, 5e-5, 1e-4, 1.5e-5), 0.02),
     "memory": ((43e6, 8.5e3, 1e3, 4e3), 8e6),
@@ -57,13 +58,13 @@ PRIORS: Final[dict[Resource, tuple[tuple[float, ...], float]]] = {
 
 
 def waiting(cpu: float) -> float:
-    """p / (1 - p): how long the queue is that waits for a server which is busy for the share `cpu` of the time."""
+    """p / (1 - p): the length of the queue for a server that is busy for the share `cpu` of the time."""
     busy = min(max(cpu, 0.0), BUSIEST)
     return busy / (1 - busy)
 
 
 def busy_for(waiting_: float) -> float:
-    """The inverse of `waiting`: the share of the time in which a server is busy whose queue is this long."""
+    """The inverse of `waiting`: the share of the time for which a server with a queue of this length is busy."""
     return max(0.0, waiting_) / (1 + max(0.0, waiting_))
 
 
@@ -91,7 +92,7 @@ Laws = dict[Resource, Law]
 
 
 def fit_laws(levels: Levels) -> Laws:
-    """The laws of all resources, by what was seen until now."""
+    """The laws of all resources, from what was seen until now."""
     seen = list(levels)
     weights = [level.weight for level in seen]
     laws: Laws = {}

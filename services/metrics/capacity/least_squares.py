@@ -1,7 +1,7 @@
-"""Least squares with coefficients that cannot be negative, and with a prior: a small fit, a few numbers each minute.
+"""Least squares with nonnegative coefficients and a prior: a small fit, of a few numbers each minute.
 
-SciPy has the same without the prior, but the service must answer without it (it is an extra of 270 MB), and
-five coefficients need no library.
+SciPy has the same without the prior, but the service must work without SciPy (it is an extra of 270 MB), and five
+coefficients need no library.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-_WIDTH: Final = 3.0  # standard deviations of the prior, as a multiple of it: machines differ by some such factor
+_WIDTH: Final = 3.0  # the prior's standard deviation, as a multiple of the prior: machines differ by about this factor
 _SWEEPS: Final = 400
 _SMALL: Final = 1e-9
 
@@ -31,8 +31,8 @@ def fit(
 ) -> Fit:
     """The coefficients b >= 0 that minimize sum(w (y - x.b)^2) + sum(noise^2 ((b - prior) / 3 prior)^2).
 
-    The second term says: without measurements b is the prior, and may well be a few times as large; `noise` is the
-    standard deviation of one target. Coordinate descent: the problem is convex, each step is exact.
+    The second term says that without measurements b is the prior, but may well be a few times as large; `noise` is the
+    standard deviation of one target. Solved by coordinate descent: the problem is convex, and each step is exact.
     """
     size = len(prior)
     gram = [[0.0] * size for _ in range(size)]

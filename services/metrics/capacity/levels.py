@@ -1,7 +1,7 @@
 """What each level of load costs: the memory of the capacity model.
 
 A plain window of minutes would forget in a quiet night what the busy day has shown. Minutes of similar load are
-therefore averaged into one level, and each level counts for itself, however long it lasted. Within a level newer
+therefore averaged into one level, and each level counts on its own, however long it lasted. Within a level newer
 minutes replace older ones; a level that was not seen for `FORGET_S` is forgotten, as releases and clients change.
 """
 
@@ -14,10 +14,10 @@ from typing import Final, NamedTuple
 from services.metrics.minutes import Minute
 
 MAX_LEVELS: Final = 512
-"""Beyond it the level seen longest ago is forgotten."""
+"""Beyond this number the level seen longest ago is forgotten."""
 FORGET_S: Final = 14 * 86400
-_FULL: Final = 30  # minutes after which the average of a level moves with new minutes only
-_WHOLE_MINUTE_S: Final = 45  # an edge that was heard for less has just come or is going
+_FULL: Final = 30  # minutes after which a level's average follows the newest minutes
+_WHOLE_MINUTE_S: Final = 45  # an edge that was heard for less has just started or is ending
 _STEPS: Final = 2.0  # levels for each doubling of the load
 
 AVERAGED: Final = (
@@ -45,12 +45,12 @@ class Level(NamedTuple):
 
     @property
     def weight(self) -> float:
-        """How much the level counts in a fit: its average is the better the more minutes are in it, to a bound."""
+        """How much the level counts in a fit: an average of more minutes is better, up to a limit."""
         return min(self.minutes, _FULL)
 
 
 class Levels:
-    """All levels of load that edges were seen at."""
+    """All levels of load at which edges were seen."""
 
     def __init__(self) -> None:
         self._levels: dict[tuple[int, ...], Level] = {}  # the one seen longest ago first
@@ -62,7 +62,8 @@ class Levels:
         return iter(self._levels.values())
 
     def add(self, minute: Minute) -> None:
-        """Adds one minute of one edge. What a drain or a start costs is no level of load."""
+        """Adds one minute of one edge. A minute of a drain or a start is skipped, as it does not show what a load
+        costs."""
         if minute.draining or minute.seconds < _WHOLE_MINUTE_S:
             return
         key = tuple(

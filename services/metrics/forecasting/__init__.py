@@ -1,5 +1,5 @@
-"""What the load of the coming week will be, with intervals, and when capacity runs out.
+"""The forecast: the load of the coming week, with intervals, and when capacity runs out.
 
-The way: hours of the history -> `demand` (one regular series) -> `worker` (a process of its own, which has the library)
+The steps: hours of the history -> `demand` (regular series) -> `worker` (a separate process, which loads the library)
 -> `prediction` (quantiles for each hour) -> `outlook` (the answers).
 """

@@ -1,7 +1,8 @@
-"""What a pattern must not be learned from: gaps, outages, holidays. Pure, on plain lists.
+"""Removes what a pattern must not be learned from: gaps, outages, holidays. Pure, on plain lists.
 
-An hour counts as disturbed if it lies far from what its hour of the week and the level around it suggest. A running
-median over two days gives the level, so what lasts for a day or less is a disturbance, and a step that stays is not.
+An hour counts as disturbed if its value is far from what its hour of the week and the level around it suggest. A
+running median over two days gives the level, so what lasts for a day or less is a disturbance, and a step that stays is
+not.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ _AROUND: Final = 24  # hours to each side of the running median
 _FAR: Final = 6.0  # median absolute deviations
 _BESIDE: Final = 12
 _LONG: Final = 3  # hours
-_STEP: Final = 0.15  # of the logarithm: smaller changes of level are left to the smoothing
-_LEAST: Final = 0.08  # of the logarithm: deviations below 8 % are never disturbances
+_STEP: Final = 0.15  # in logarithms: smaller changes of level are left to the smoothing
+_LEAST: Final = 0.08  # in logarithms: deviations below 8 % are never disturbances
 
 
 def filled(values: Sequence[float | None]) -> list[float]:
-    """The series with gaps (None) filled from the same hour of the week before or after, else of the day, else from the
+    """The series with gaps (None) filled from the same hour of a week before or after, else of a day, else from the
     last known value. At least one value must be known."""
     known = list(values)
     for index, value in enumerate(values):
@@ -44,12 +45,13 @@ def _neighbour(values: Sequence[float | None], index: int) -> float | None:
 
 
 def running_median(values: Sequence[float], around: int = _AROUND) -> list[float]:
-    """The median of each value and `around` ones to each side, fewer at the ends."""
+    """For each value the median of it and `around` values on each side, fewer at the ends."""
     return [median(values[max(0, i - around) : i + around + 1]) for i in range(len(values))]
 
 
 def pattern(values: Sequence[float]) -> list[float]:
-    """What each hour of the week usually differs by from its week; of weeks that end with the last value."""
+    """By how much each hour of the week usually differs from its week's level. Weeks are counted back from the last
+    value."""
     first = len(values) % WEEK
     weeks = [values[begin : begin + WEEK] for begin in range(first, len(values), WEEK)]
     levels = [median(week) for week in weeks]
@@ -58,7 +60,7 @@ def pattern(values: Sequence[float]) -> list[float]:
 
 def cleaned(values: Sequence[float]) -> list[float]:
     """`values`, which are logarithms, with disturbed hours replaced by what their hour of the week and the level
-    around them suggest. Less than two weeks cannot tell, and stay as they are."""
+    around them suggest. Less than two weeks do not show a pattern, and stay as they are."""
     if len(values) < 2 * WEEK:
         return list(values)
     rest = _disturbances(values)
@@ -66,9 +68,9 @@ def cleaned(values: Sequence[float]) -> list[float]:
 
 
 def ordinary(values: Sequence[float]) -> list[float]:
-    """`values`, which are logarithms, as they would have been without what is known not to be usual: disturbances of
-    some hours are taken out (a single hour is a burst, which is usual), and what was before a step is brought to the
-    level after it. Less than two weeks stay as they are."""
+    """`values`, which are logarithms, without unusual events: disturbances of some hours are removed (a single hour is
+    a burst, which is usual), and values before a step are moved to the level after it. Less than two weeks stay as they
+    are."""
     if len(values) < 2 * WEEK:
         return list(values)
     made = [value - off for value, off in zip(values, _long(_disturbances(values)), strict=True)]
@@ -78,8 +80,8 @@ def ordinary(values: Sequence[float]) -> list[float]:
 
 
 def steps(plain: Sequence[float]) -> list[tuple[int, float]]:
-    """Where the level changes for good, and by how much: the two days after (a day at least) against the two before.
-    `plain` has no pattern."""
+    """Where the level changes for good, and by how much: compares the two days after (a day at least) with the two days
+    before. The pattern is already removed from `plain`."""
     found: list[tuple[int, float]] = []
     change = [0.0] * len(plain)
     for at in range(_AROUND, len(plain) - _AROUND + 1):
@@ -96,7 +98,8 @@ def steps(plain: Sequence[float]) -> list[tuple[int, float]]:
 
 
 def _edge_of(plain: Sequence[float], near: int) -> int:
-    """The hour of a step whose medians differ around `near`: where the means of the half days beside it differ most."""
+    """The hour of a step that the medians show around `near`: where the means of the half days on both sides differ
+    most."""
 
     def contrast(at: int) -> float:
         return abs(fmean(plain[at : at + _BESIDE]) - fmean(plain[max(0, at - _BESIDE) : at]))
@@ -110,7 +113,7 @@ def _plain(values: Sequence[float]) -> list[float]:
 
 
 def _disturbances(values: Sequence[float]) -> list[float]:
-    """By how much each hour is off, 0 for those that are not disturbed."""
+    """By how much each hour is off; 0 for hours that are not disturbed."""
     plain = _plain(values)
     rest = [value - base for value, base in zip(plain, running_median(plain), strict=True)]
     spread = max(_LEAST, _FAR * median(abs(one) for one in rest))
@@ -118,7 +121,7 @@ def _disturbances(values: Sequence[float]) -> list[float]:
 
 
 def _long(rest: Sequence[float]) -> list[float]:
-    """Only what lasts for `_LONG` hours and more."""
+    """Only the disturbances that last `_LONG` hours or more."""
     made, begin = list(rest), 0
     for index in range(len(rest) + 1):
         if index == len(rest) or not rest[index]:

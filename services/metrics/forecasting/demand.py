@@ -1,8 +1,8 @@
-"""What the forecast is made of: the hours of the whole, as regular series. Pure.
+"""The input of the forecast: the hours of the whole cluster, as regular series. Pure.
 
 *Edges* is how many edges each hour's load needed, by the laws as they are now: the one figure that says when capacity
-runs out, whichever resource binds. *Connections* is what people ask for. Both are what the hour was when it was busy
-(the 95th percentile of its minutes), since capacity must hold for that, too.
+runs out, whichever resource binds. *Connections* is what people ask for. Both are values of the hour's busy minutes
+(the 95th percentile), since capacity must suffice for these too.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from services.metrics.minutes import Minute
 
 EDGES: Final = "edges"
 CONNECTIONS: Final = "connections"
-_LEAST_MINUTES: Final = 10  # an hour of which less is known is a gap
+_LEAST_MINUTES: Final = 10  # an hour with fewer known minutes is a gap
 
 
 def series_of(hours: Sequence[Hour], laws: Laws, limits: Limits) -> dict[str, Series]:
-    """The series by name; none without hours. `hours` are of the whole, oldest first."""
+    """The series by name; none without hours. `hours` are those of the whole cluster, oldest first."""
     known = {one.hour: one.high for one in hours if one.minutes >= _LEAST_MINUTES}
     if not known:
         return {}

@@ -1,4 +1,4 @@
-"""Runs the worker: a process for each forecast, with a deadline, which the event loop only waits for."""
+"""Runs the worker: a process for each forecast, with a deadline. The event loop only waits for it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import msgspec
 from services.metrics.forecasting.prediction import Answer, Task
 
 DEADLINE_S: Final = 300.0
-"""A forecast takes some seconds of CPU; a worker that is not ready after this long is ended."""
+"""A forecast takes some seconds of CPU time; a worker that has not finished after this time is killed."""
 
 _LIBRARY: Final = "statsmodels"
 _THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -31,7 +31,7 @@ def missing_extra() -> str | None:
 
 
 async def forecast(task: Task, deadline_s: float = DEADLINE_S) -> Answer:
-    """What the worker answers. Raises `ForecastFailed`. If it is cancelled, the worker ends too."""
+    """The worker's answer. Raises `ForecastFailed`. If the call is cancelled, the worker ends too."""
     if (problem := missing_extra()) is not None:
         raise ForecastFailed(problem)
     pipe = asyncio.subprocess.PIPE

@@ -1,6 +1,6 @@
-"""What a prediction answers: when the edges that there are run out, how likely that is, how many are needed when. Pure.
+"""What a prediction answers: when the present edges run out, how likely that is, how many edges are needed when. Pure.
 
-Running out means: the demand, in edges, is above the number of edges that take clients now.
+Running out means that the demand, in edges, is above the number of edges that take clients now.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ from services.metrics.forecasting.demand import CONNECTIONS, EDGES
 from services.metrics.forecasting.prediction import HOUR_S, Answer, Prediction
 
 STALE_S: Final = 12 * HOUR_S
-"""A prediction whose first hour is longer ago is not used any more."""
+"""A prediction whose first hour is longer ago than this is not used."""
 
 WITHIN_H: Final = (1, 6, 24, 168)
-"""The hours within which the chance to run out is told."""
+"""The numbers of hours for which the chance of running out is reported."""
 
 CHANCES: Final = (0.1, 0.5)
-"""The chances of which is told when they are reached."""
+"""The chances for which the answer says when they are reached."""
 
 _LOW: Final = 0.1
 _DAY_H: Final = 24
 
 
 class Range(Struct, frozen=True):
-    """Below `low` with a probability of 10 %; `expected` is the median; below `high` with the set certainty."""
+    """The value is below `low` with a probability of 10 %, and below `high` with the configured certainty; `expected`
+    is the median."""
 
     low: float
     expected: float
@@ -44,15 +45,15 @@ class OutlookHour(Struct, frozen=True, kw_only=True):
 
 
 class Outlook(Struct, frozen=True, kw_only=True):
-    """The coming hours, the first one is that of now. `chance_out` by hours, and `out_at` by chance (percent): when it
-    is first reached (Unix time), None if not within the horizon."""
+    """The coming hours, beginning with the current one. `chance_out` is the chance of running out within so many hours,
+    `out_at` when a chance (in percent) is first reached (Unix time), None if not within the horizon."""
 
     hours: list[OutlookHour]
     chance_out: dict[str, float]
     out_at: dict[str, int | None]
 
     def needed(self, until: float) -> float:
-        """The highest demand of the hours that begin before `until`, with the set certainty."""
+        """The highest demand of the hours that begin before `until`, at the configured certainty."""
         return max((one.edges.high for one in self.hours if one.at < until), default=0.0)
 
 
@@ -81,8 +82,9 @@ def outlook(answer: Answer, now: float, edges: float, certainty: float) -> Outlo
 
 
 def chances_until(hours: Sequence[float]) -> Iterator[float]:
-    """From the chance of each hour: the chance that it has happened by the end of each hour. Errors of the hours of a
-    day go together, so the largest counts for the day; those of different days are taken to be independent."""
+    """Turns the chance in each hour into the chance that it has happened by the end of each hour. Errors of hours of
+    the same day are correlated, so the largest chance counts for the day; different days are taken to be
+    independent."""
     before, day = 1.0, 0.0  # the chance that it has not happened before this day, and the largest one of this day
     for number, chance in enumerate(hours):
         if number % _DAY_H == 0:

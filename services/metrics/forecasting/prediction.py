@@ -1,4 +1,4 @@
-"""A prediction: for each coming hour the quantiles of what the demand may be. And what goes to the worker and back."""
+"""A prediction: the quantiles of the demand for each coming hour. And the messages to the worker and back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 LEVELS: Final = (0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975)
-"""The probabilities with which the demand stays below the quantiles."""
+"""The probabilities that the demand stays below each of the quantiles."""
 
 HOUR_S: Final = 3600
 
@@ -23,8 +23,9 @@ class Series(Struct, frozen=True, kw_only=True):
 class Prediction(Struct, frozen=True, kw_only=True):
     """`quantiles` has one list for each hour from `start` on, with a value for each of `LEVELS`, ascending.
 
-    `error` is the mean absolute error of a day ahead, found by predicting the last weeks from what was known then, in
-    the unit of the series; `naive_error` that of repeating the same hour of the week before (None before a third week).
+    `error` is the mean absolute error of a forecast for one day, in the unit of the series, found by predicting the
+    last weeks from what was known then; `naive_error` is the error of repeating the same hour of the week before (None
+    before a third week).
     """
 
     start: int
@@ -33,7 +34,7 @@ class Prediction(Struct, frozen=True, kw_only=True):
     naive_error: float | None = None
 
     def at(self, hour: int, level: float) -> float:
-        """What the demand of the `hour`-th coming hour stays below with probability `level`."""
+        """The value below which the demand of the `hour`-th coming hour stays with probability `level`."""
         return quantile(self.quantiles[hour], level)
 
     def chance_above(self, hour: int, value: float) -> float:
@@ -42,21 +43,21 @@ class Prediction(Struct, frozen=True, kw_only=True):
 
 
 class Task(Struct, frozen=True, kw_only=True):
-    """What the worker is asked: the series by name, and how many hours to predict."""
+    """What the worker gets: the series by name, and how many hours to predict."""
 
     series: dict[str, Series]
     horizon: int
 
 
 class Answer(Struct, frozen=True, kw_only=True):
-    """What it answers: a prediction for each series that is long enough; of the others, why not."""
+    """The worker's answer: a prediction for each series that is long enough, and the problem of each other one."""
 
     predictions: dict[str, Prediction]
     problems: dict[str, str] = {}
 
 
 def quantile(values: list[float], level: float) -> float:
-    """Between the known levels a straight line, outside the outermost."""
+    """Interpolates linearly between the known levels; outside of them the outermost value counts."""
     if level <= LEVELS[0]:
         return values[0]
     if level >= LEVELS[-1]:
@@ -67,7 +68,7 @@ def quantile(values: list[float], level: float) -> float:
 
 
 def chance_above(values: list[float], value: float) -> float:
-    """0 and 1 outside the outermost quantiles: beyond 95 % nothing is claimed."""
+    """1 below the lowest quantile and 0 from the highest on: nothing is claimed about the tails beyond them."""
     if value < values[0]:
         return 1.0
     if value >= values[-1]:

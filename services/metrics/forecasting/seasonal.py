@@ -1,13 +1,14 @@
-"""The forecast itself, by statsmodels: trend, daily and weekly pattern, and intervals from its own past errors.
+"""The forecast itself, with statsmodels: trend, daily and weekly pattern, and intervals from its own past errors.
 
-MSTL takes daily and weekly pattern out of the logarithm of the series (the pattern of twice the users is twice as
-high); exponential smoothing says where the rest is now, the median of what weeks differ by says how it grows; the last
-patterns are added again. The library's intervals assume that errors are independent and normal, which those of traffic
-are not. So the last weeks are predicted from what was known then, at up to `ORIGINS` moments, and the errors that were
-made are the intervals. Steps, outages and holidays are taken out before (`ordinary`): none of them is reckoned with.
+MSTL removes the daily and weekly pattern from the logarithm of the series (with twice the users the pattern is twice as
+high); exponential smoothing gives the present level of the rest, the median of the differences between weeks gives its
+growth; then the last patterns are added again. The library's intervals assume that errors are independent and normal,
+which is wrong for traffic. So the last weeks are predicted from what was known then, at up to `ORIGINS` moments, and
+the intervals are taken from the errors of these predictions. Steps, outages and holidays are removed before
+(`ordinary`), and are not predicted.
 
-Tried on simulated weeks (perf/results/2026-11-28-forecast): MSTL with its default windows takes the last week's noise
-for a pattern, and optimized damped smoothing is 15 % off after a steady growth.
+Two alternatives failed on simulated weeks (perf/results/2026-11-28-forecast): MSTL with its default windows takes the
+last week's noise for a pattern, and optimized damped smoothing is 15 % off after steady growth.
 
 Only the worker imports this module: numpy, scipy, pandas and statsmodels take 1.4 s of CPU and 150 MB.
 """
@@ -26,16 +27,16 @@ from services.metrics.forecasting.cleaning import DAY, WEEK, cleaned, ordinary
 from services.metrics.forecasting.prediction import LEVELS, Prediction, Series
 
 MIN_HOURS: Final = 3 * DAY
-"""Less history is no ground for a forecast."""
+"""Less history is not enough for a forecast."""
 MAX_HOURS: Final = 10 * WEEK
 """Older hours say nothing about the coming week that newer ones do not."""
 ORIGINS: Final = 8
-_EVERY: Final = 41  # hours between origins: each has another hour of the day and of the week
-_FIRST: Final = 24  # the newest origin is so many hours ago: a day's errors are known of it
-_FLOOR: Final = 0.1  # of the mean, added before the logarithm: an hour without load is not infinitely far away
+_EVERY: Final = 41  # hours between origins: each is at a different hour of the day and of the week
+_FIRST: Final = 24  # hours since the newest origin: a day of its errors is known
+_FLOOR: Final = 0.1  # of the mean, added before the logarithm, so that an hour without load is not minus infinity
 _WINDOW: Final = 51  # cycles over which a pattern is averaged: practically all
 _OPTIONS: Final = {"seasonal_deg": 0, "trend_jump": 12, "low_pass_jump": 12}  # the jumps: a fifth of the time
-_SMOOTHING: Final = 0.03  # of the level: a day and a half of memory, so a step is believed within two days
+_SMOOTHING: Final = 0.03  # of the level: a day and a half of memory, so a step is followed within two days
 _DAMPING: Final = 0.9  # of the growth
 _GROWTH_WEEKS: Final = 4
 _STRETCHES: Final = (3, 12, 36, 84, WEEK)  # ends of the stretches of hours ahead that share their errors
@@ -87,8 +88,9 @@ def forward(logs: Array, horizon: int) -> Array:
 
 
 def _growth(logs: Array) -> float:
-    """By how much the series grows each hour: half of the hours of the last weeks differed from their week before by
-    more, half by less. A step, an outage or a holiday does not move that. Less than three weeks cannot tell."""
+    """By how much the series grows each hour: the median of the differences between hours of the last weeks and the
+    same hours a week before. A step, an outage or a holiday hardly changes the median. Less than three weeks do not
+    show a growth."""
     if len(logs) < 3 * WEEK:
         return 0.0
     recent = logs[-min(len(logs) - WEEK, _GROWTH_WEEKS * WEEK) :]
@@ -103,7 +105,7 @@ def _origins(length: int) -> list[int]:
 
 
 def _errors(logs: Array) -> dict[int, Array]:
-    """By origin: what each hour ahead was off, in logarithms."""
+    """By origin: how much the prediction of each hour ahead was off, in logarithms."""
     made = {}
     for origin in _origins(len(logs)):
         ahead = min(WEEK, len(logs) - origin)
@@ -112,7 +114,8 @@ def _errors(logs: Array) -> dict[int, Array]:
 
 
 def _quantiles(past: Sequence[Array], horizon: int) -> Array:
-    """For each hour ahead the quantiles of the errors. Stretches without errors get those before, widened."""
+    """For each hour ahead the quantiles of the errors. Stretches without errors get the quantiles of the stretch
+    before, widened."""
     rows: list[Array] = []
     last = np.asarray([0.5 * (2 * level - 1) for level in LEVELS])  # nothing is known: half to double
     begin = 0
@@ -120,7 +123,7 @@ def _quantiles(past: Sequence[Array], horizon: int) -> Array:
         known = [errors[begin:end] for errors in past if len(errors) > begin]
         pool = np.concatenate(known) if known else np.empty(0)
         if len(pool) >= len(LEVELS):
-            middle = float(np.median(pool)) / 2  # half of a bias: a few origins do not prove more
+            middle = float(np.median(pool)) / 2  # half of the bias: a few origins do not prove more
             last = middle + _SPREAD * (np.quantile(pool, LEVELS) - float(np.median(pool)))
         elif begin:
             last = last * math.sqrt(end / begin)
@@ -131,7 +134,8 @@ def _quantiles(past: Sequence[Array], horizon: int) -> Array:
 
 
 def _score(logs: Array, floor: float, past: dict[int, Array]) -> tuple[float | None, float | None]:
-    """The mean absolute error of a day ahead, and that of the same hours of the week before."""
+    """The mean absolute error of a forecast for one day, and the error of repeating the same hours of the week
+    before."""
     values = np.exp(logs) - floor
     made, naive = [], []
     for origin, errors in past.items():

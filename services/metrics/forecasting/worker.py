@@ -1,6 +1,7 @@
 """`python -m services.metrics.forecasting.worker`: reads a task from standard input, writes the answer, and ends.
 
-A process of its own, since numpy holds the interpreter for seconds, and what the library takes of memory goes with it.
+It is a separate process, since numpy holds the interpreter's lock for seconds, and the memory of the library is
+released with the process.
 """
 
 from __future__ import annotations
