@@ -39,7 +39,8 @@ class Codec(Protocol):
     """The empty reply, as a message."""
 
     def decode_commands(self, frame: bytes, max_commands: int) -> list[Command]:
-        """The commands of a frame, in order. Raises `BadFrame` for an undecodable one, for none, and for too many."""
+        """The commands of a frame, in order. Raises `BadFrame` for a frame with an undecodable command, no command, or
+        too many."""
 
     def split_first(self, frame: bytes) -> tuple[bytes, bytes]:
         """The first command of a frame, as a frame of its own, and the rest of it, b"" if there is none.
@@ -56,7 +57,7 @@ class Codec(Protocol):
     def without_uncarried(self, reply: Reply) -> tuple[Reply | None, int]:
         """A reply for which `NotEncodable` was raised, without the publications that this encoding cannot carry.
 
-        None if nothing is left of it. Also returns the number of those publications.
+        None if nothing is left of it. Also returns the number of removed publications.
         """
 
     def join(self, messages: Iterable[bytes]) -> bytes:
@@ -81,7 +82,7 @@ def is_too_deep(data: bytes) -> bool:
 def payload(data: bytes) -> Raw:
     """`data` as an embeddable JSON value. Raises ValueError if it is not valid JSON in UTF-8, or `TooDeep`.
 
-    All that JSON clients may embed is valid, also numbers that fit into no machine type, and half of an emoji: a
+    Everything that JSON clients may embed is valid, even numbers that fit no machine type, and half of an emoji: a
     publication that was acknowledged must not be refused when it is read from the log. Newlines between tokens are
     removed, since a newline ends a message.
     """

@@ -23,7 +23,7 @@ _NULL = Raw(b"null")
 
 
 class JsonCodec:
-    """JSON on both sides: text frames, one message a line. A payload that is not JSON raises `NotEncodable`."""
+    """JSON in both directions: text frames, one message per line. A payload that is not JSON raises `NotEncodable`."""
 
     name = "json"
     ping = b"{}"
@@ -36,7 +36,7 @@ class JsonCodec:
             raise BadFrame(f"more than {max_commands} commands in a frame")
         try:
             if not frame.isascii():
-                frame.decode()  # binary frames were not checked before, and embedded values are passed on unread
+                frame.decode()  # binary frames were not checked before, and payloads are passed on undecoded
             if len(frame) > UNCHECKED_BYTES:
                 check_structure(frame, lines, max_commands)
             commands = [_decode_strictly(line) for line in lines]
@@ -80,7 +80,7 @@ JSON = JsonCodec()
 
 def decode_connect(message: bytes, max_commands: int) -> ConnectRequest:
     """The only message of a client on a unidirectional transport; it may be empty. `max_commands` is the number of
-    commands that a message of another client may have. Raises `BadFrame`."""
+    commands that a frame of another client may have. Raises `BadFrame`."""
     try:
         check_structure(message, [message], max_commands)
         return _connects.decode(message or b"{}")
@@ -97,8 +97,8 @@ def _decode_leniently(frame: bytes, lines: list[bytes], max_commands: int) -> li
 
 
 # A publication may come from a Protobuf client or from NATS, so its payload is checked here, before it is embedded. All
-# other payloads (`info`, a subscription's `data`, an RPC's answer) are checked where they arrive. An empty one, which a
-# namespace of binary data may have, is null here.
+# other payloads (`info`, a subscription's `data`, an RPC's answer) are checked where they arrive. An empty payload,
+# which is possible in a namespace of binary data, becomes null here.
 
 _Check = Callable[[list[Publication]], list[Publication]]
 
@@ -117,7 +117,7 @@ def _embeddable_push(push: Push) -> Push:
 
 
 def _with_lists(reply: Reply, check: _Check) -> Reply:
-    """The reply with the lists of publications that `check` returns for its own."""
+    """The reply with its lists of publications replaced by what `check` returns for them."""
     if reply.push is not None:
         return replace(reply, push=_push_with_lists(reply.push, check))
     if reply.history is not None and reply.history.publications:

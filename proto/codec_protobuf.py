@@ -1,8 +1,8 @@
 """The Protobuf encoding: each message of a frame is preceded by its length, and payloads are any bytes.
 
-It is our own, so that the structs of `commands` and `replies` stay the only types: `_NUMBERS` adds the field numbers of
-the protocol's schema, and `layouts_protobuf` derives the rest. Google's implementation would add a second set of types
-(decision 5). The tests compare the two.
+The implementation is our own, so that the structs of `commands` and `replies` stay the only types: `_NUMBERS` adds the
+field numbers of the protocol's schema, and `layouts_protobuf` derives the rest. Google's implementation would add a
+second set of types (decision 5). The tests compare the two.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ FIELDS_PER_FRAME: Final = 4096
 FIELDS_PER_COMMAND: Final = 16
 MOST_FIELDS: Final = 65_536
 """A frame of commands may have `FIELDS_PER_FRAME` fields, or `FIELDS_PER_COMMAND` for each command that it may have, if
-that is more; and never more than `MOST_FIELDS`, which take 35 ms. A subscribe has up to fifteen, and few have more than
-eight; each channel in a connect has six."""
+that is more; and never more than `MOST_FIELDS`, which take 35 ms. A subscribe has up to fifteen fields, rarely more
+than eight; each channel in a connect has six."""
 
 _NUMBERS: Final[dict[type[Struct], str]] = {
     m.ClientInfo: "user=1 client=2 conn_info=3 chan_info=4",
@@ -83,7 +83,8 @@ _EMULATION: Final = _LAYOUTS.of(EmulationRequest)
 
 
 class ProtobufCodec:
-    """Protobuf on both sides: binary frames. `NotEncodable` is raised only for a number that does not fit its field."""
+    """Protobuf in both directions: binary frames. `NotEncodable` is raised only for a number that does not fit its
+    field."""
 
     name = "protobuf"
     ping = b""

@@ -11,7 +11,7 @@ import json
 from typing import Final, NamedTuple
 
 MAX_REASON_BYTES: Final = 123
-"""Size of a close code's reason in UTF-8: a WebSocket close frame has no more room beside the code (RFC 6455, 5.5)."""
+"""Size of a close code's reason in UTF-8: a WebSocket close frame has no more room after the code (RFC 6455, 5.5)."""
 
 
 class ErrorCode(NamedTuple):
@@ -54,7 +54,7 @@ def check_close_reason(reason: str) -> None:
     if not 1 <= len(reason.encode()) <= MAX_REASON_BYTES:
         raise ValueError(f"expected a reason of 1 to {MAX_REASON_BYTES} bytes")
     try:
-        json.loads(reason)  # not msgspec's: JavaScript takes half surrogate pairs too
+        json.loads(reason)  # not msgspec's: JavaScript accepts half surrogate pairs too
     except ValueError:
         return
     raise ValueError("expected a reason that is not JSON, after which SDKs would ignore the code")

@@ -12,7 +12,7 @@ class SubscribeRequest(Message, frozen=True):
 
     channel: str = ""
     token: str = ""
-    """A subscription token (JWT), "" if the namespace or a hook is to decide."""
+    """A subscription token (JWT), "" if the namespace or a hook decides."""
     recover: bool = False
     """Whether the client has a position, (`epoch`, `offset`), and wants the publications after it."""
     epoch: str = ""
@@ -28,36 +28,37 @@ class SubscribeRequest(Message, frozen=True):
     join_leave: bool = False
     """Whether the client asks for joins and leaves."""
     delta: str = ""
-    """The kind of deltas that the client takes: "fossil", or "" for none."""
+    """The kind of deltas that the client accepts: "fossil", or "" for none."""
     flag: int = 0
-    """Bits. 1: the client takes numbers for channel names, which are not offered; all current SDKs set it. 2: answer a
-    recovery that fails with error 112, instead of a subscription with `recovered: false`."""
+    """Bits. 1: the client accepts numbers instead of channel names, which are not offered; all current SDKs set it. 2:
+    answer a failed recovery with error 112, instead of a subscription with `recovered: false`."""
     tf: FilterNode | None = None
     """A tags filter: the client receives only publications whose tags match."""
     type: Int32 = 0
-    """0 for a stream, the only kind that is offered. 1 to 3 (maps) are answered 103, 4 (shared poll) 108."""
+    """0 for a stream, the only kind that is offered. 1 to 3 (maps) are answered with error 103, 4 (shared poll) with
+    108."""
 
 
 class ConnectRequest(Message, frozen=True):
     """The first command of a connection."""
 
     token: str = ""
-    """A connection token (JWT), "" if a hook is to decide or for an anonymous client."""
+    """A connection token (JWT), "" if a hook decides, or for an anonymous client."""
     data: Raw = NO_DATA
     """Custom data, for the connect hook."""
     subs: dict[str, SubscribeRequest] = {}  # noqa: RUF012 - msgspec copies mutable defaults
-    """By channel: positions of server-side subscriptions to recover from. On a unidirectional transport also the
-    subscriptions that the client asks for."""
+    """By channel: the positions from which server-side subscriptions are recovered. On a unidirectional transport also
+    the subscriptions that the client asks for."""
     name: str = ""
     """The name of the SDK or application, such as "js"."""
     version: str = ""
-    """Its version."""
+    """The version of that software."""
     headers: dict[str, str] = {}  # noqa: RUF012 - msgspec copies mutable defaults
     """HTTP headers that a browser cannot set: for the connect hook, and `traceparent` for the client's own trace."""
 
 
 class UnsubscribeRequest(Message, frozen=True):
-    """End a subscription. It succeeds for a channel without one, too."""
+    """End a subscription. It also succeeds if the client is not subscribed."""
 
     channel: str = ""
 
@@ -68,7 +69,7 @@ class PublishRequest(Message, frozen=True):
     channel: str = ""
     data: Raw = NO_DATA
     type: Int32 = 0
-    """0 for a publication, the only kind that is offered (1 is one of a map)."""
+    """0 for a publication, the only kind that is offered (1 is a publication to a map)."""
     idempotency_key: str = ""
     """Fairlead's own field: a publish that is repeated with the same key is stored once."""
 
@@ -90,7 +91,7 @@ class HistoryRequest(Message, frozen=True):
 
     channel: str = ""
     limit: Int32 = 0
-    """At most so many publications: 0 for none, only the position; negative for as many as the edge gives."""
+    """The most publications to return: 0 for none, only the position; negative for as many as the edge permits."""
     since: StreamPosition | None = None
     """Only publications after this position, or before it if `reverse` is set."""
     reverse: bool = False
@@ -108,7 +109,7 @@ class RPCRequest(Message, frozen=True):
 
     data: Raw = NO_DATA
     method: str = ""
-    """Its name, which becomes the subject `rpc.<method>`."""
+    """The method's name, which becomes the subject `rpc.<method>`."""
 
 
 class RefreshRequest(Message, frozen=True):
@@ -123,7 +124,7 @@ class SubRefreshRequest(Message, frozen=True):
     channel: str = ""
     token: str = ""
     type: Int32 = 0
-    """0 for a token, the only kind that is offered (1 and 2 are of shared polls)."""
+    """0 for a token, the only kind that is offered (1 and 2 are for shared polls)."""
 
 
 class EmulationRequest(Message, frozen=True):
@@ -138,10 +139,10 @@ class EmulationRequest(Message, frozen=True):
 
 
 class Command(Message, frozen=True):
-    """One command of a client. It is not a oneof: of several requests, the first in this order counts."""
+    """One command of a client. It is not a oneof: if there are several requests, the first in this order counts."""
 
     id: Uint32 = 0
-    """Chosen by the client and returned in the reply. 0 only for `send`, and for a pong, which has no request."""
+    """Chosen by the client and repeated in the reply. 0 only for `send`, and for a pong, which has no request."""
     connect: ConnectRequest | None = None
     subscribe: SubscribeRequest | None = None
     unsubscribe: UnsubscribeRequest | None = None
@@ -173,7 +174,7 @@ _REQUESTS = tuple(name for name in Command.__struct_fields__ if name != "id")
 
 
 def request_of(command: Command) -> Request | None:
-    """The request of `command`, None if there is none: then it is a pong, unless it has an id."""
+    """The request of `command`. None if there is none: without an id the command is then a pong."""
     for name in _REQUESTS:
         request: Request | None = getattr(command, name)
         if request is not None:

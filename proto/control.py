@@ -1,7 +1,7 @@
 """The requests that edges send each other on `ctl.edge.<instance>`, and their answers. JSON, internal to one cluster.
 
 Every request is answered; an edge of an older version answers `Unknown` to a request that it does not know. Only the
-edge that holds a connection knows about it, so a question about a channel or user goes to all edges, see
+edge that holds a connection knows about it, so a question about a channel or user is sent to all edges, see
 `services.edge.cluster.peers`.
 """
 
@@ -22,19 +22,19 @@ class Probe(Request, frozen=True, tag="probe"):
 
 
 class Members(Request, frozen=True, tag="members"):
-    """Who is subscribed to `channel` there? Answered `MembersFound`."""
+    """Who is subscribed to `channel` on that edge? Answered `MembersFound`."""
 
     channel: str
 
 
 class CountMembers(Request, frozen=True, tag="count_members"):
-    """How many are subscribed to `channel` there? Answered `MembersCounted`."""
+    """How many clients are subscribed to `channel` on that edge? Answered `MembersCounted`."""
 
     channel: str
 
 
 class ActiveChannels(Request, frozen=True, tag="active_channels"):
-    """Which channels have subscribers there? `pattern` is a glob, "" for all. Answered `ChannelsFound`."""
+    """Which channels have subscribers on that edge? `pattern` is a glob, "" for all. Answered `ChannelsFound`."""
 
     pattern: str = ""
 
@@ -60,7 +60,7 @@ class SubscribeUser(Request, frozen=True, tag="subscribe_user"):
 
 
 class UnsubscribeUser(Request, frozen=True, tag="unsubscribe_user"):
-    """Ends a subscription of a user's connections; with channel "" all their subscriptions."""
+    """Ends a subscription of a user's connections; with channel "", all of their subscriptions."""
 
     to: Selector
     channel: str = ""
@@ -69,8 +69,8 @@ class UnsubscribeUser(Request, frozen=True, tag="unsubscribe_user"):
 
 
 class DisconnectUser(Request, frozen=True, tag="disconnect_user"):
-    """Closes connections of a user. With `admitted_before`, in Unix milliseconds: those that were let in before that,
-    or at the same time by a client whose id is before `or_client_before`.
+    """Closes connections of a user. With `admitted_before`, in Unix milliseconds, only connections that were admitted
+    before that moment, or at that moment with a client id below `or_client_before`.
     """
 
     to: Selector
@@ -97,7 +97,8 @@ class SendUser(Request, frozen=True, tag="send_user"):
 
 
 class Emulate(Request, frozen=True, tag="emulate"):
-    """Commands for a client whose HTTP stream is there. `data` is a frame in the stream's encoding (base64 in JSON).
+    """Commands of a client whose HTTP stream is on that edge. `data` is a frame in the stream's encoding (base64 in
+    JSON).
 
     Answered `Done`, or `Unknown` if no stream has this session.
     """
@@ -125,7 +126,7 @@ class Answer(Struct, frozen=True, omit_defaults=True, tag_field="answer"):
 
 
 class Done(Answer, frozen=True, tag="done"):
-    """It is done, for `count` connections."""
+    """The request was carried out, for `count` connections."""
 
     count: int = 0
 

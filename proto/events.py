@@ -1,8 +1,8 @@
 """Facts about sessions, as the `SESSIONS` stream keeps them: written once, versioned, never edited.
 
 An edge writes its facts in order, in batches of one stream message each. The batch's number is part of its message id,
-so a batch that is sent twice is stored once. A *connection* is one client connection, named by its client id. The
-sessions service decides from these facts to which *session* a connection belongs.
+so a batch that is sent twice is stored once. A *connection* is one client connection, named by its client id. From
+these facts the sessions service decides to which *session* a connection belongs.
 """
 
 from __future__ import annotations
@@ -20,31 +20,34 @@ from proto.trace_context import TraceContext, decode_context, encode_parent
 EVENTS_VERSION = 1
 
 MAX_VERSION: Final = 1000
-"""No later version is believed: a reader waits for one that it does not know yet, and must not wait for nonsense."""
+"""A higher version is taken for nonsense: a reader waits to be upgraded for a version that it does not know yet, and
+must not wait for ever."""
 
 MAX_NATURAL: Final = 2**63 - 1
 """The largest number in a fact: what a column of PostgreSQL can hold."""
 
 MAX_COUNT: Final = 2**32 - 1
-"""How many of something a fact may tell of, such as refusals. The read models add such numbers up: with one that is
-absurd, the sum would have no room for what comes later, and every fact that adds to it were refused."""
+"""The largest count in a fact, for example of refusals. The read models add such counts up: an absurd one would leave
+no room in the sum, so that every later fact that adds to it would be refused."""
 
 Int64 = Annotated[int, Meta(ge=-(2**63), le=MAX_NATURAL)]
 Natural = Annotated[int, Meta(ge=0, le=MAX_NATURAL)]
 Number = Annotated[int, Meta(ge=1, le=MAX_NATURAL)]
 Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
-"""Beyond these bounds a batch is not one."""
+"""A batch with a number out of these bounds is not valid."""
 
 LOG_MAX_AGE_S: Final = 7 * 24 * 3600.0
 """How long the stream keeps facts by default: how long PostgreSQL may be unavailable, and how far back a read model can
 be rebuilt. The sessions service may be configured otherwise; an edge that creates the stream uses this."""
 
 LOG_MAX_BYTES: Final = 1024**3
-"""What NATS sets aside for the stream by default, 7 million facts. Then the oldest go, which are folded long since
-unless PostgreSQL was unavailable all the time: to refuse new facts would lose them while those that are folded stay."""
+"""What NATS reserves for the stream by default: room for 7 million facts. When it is full, the oldest facts are
+removed, which were folded long ago unless PostgreSQL was unavailable all the time. Refusing new facts instead would
+lose them, only to keep facts that are already folded."""
 
 LOG_DUPLICATE_WINDOW_S: Final = 120.0
-"""For how long JetStream drops repeated batches. The sessions service drops later repetitions, by their number."""
+"""How long JetStream recognizes repeated batches and drops them. The sessions service drops later repetitions, by their
+number."""
 
 
 class Event(Struct, frozen=True, omit_defaults=True, tag_field="type", gc=False):
@@ -56,9 +59,9 @@ class Event(Struct, frozen=True, omit_defaults=True, tag_field="type", gc=False)
 class Opened(Event, frozen=True, tag="opened", gc=False):
     """A client connected and was authenticated. `user` is "" for an anonymous client.
 
-    `encoding` is "json" or "protobuf". `address`, `transport`, `user_agent` and `origin` are told as the edge's
-    settings say (`client.session_event_details`), and "" otherwise; the address as `client.session_addresses` says: in
-    full, truncated to its network, or as a keyed digest.
+    `encoding` is "json" or "protobuf". `address`, `transport`, `user_agent` and `origin` are given if the edge's
+    settings say so (`client.session_event_details`), and are "" otherwise; `client.session_addresses` decides whether
+    the address is given in full, truncated to its network, or as a keyed digest.
     """
 
     connection: str
@@ -77,9 +80,10 @@ class Refused(Event, frozen=True, tag="refused", gc=False):
     """A client was refused: `action` is what it wanted ("connect", "subscribe", "publish", ...), `code` an error or
     close code of `proto.codes`, `reason` its text.
 
-    Whom it concerns is told as far as it is known. Beyond a rate an edge sums refusals up: this one stands for `count`
-    of the same action and code, the last of them `at`. They are all of this user, or of this connection if there is no
-    user; what they do not have in common is left out. Beyond a bound also whom they concern is left out.
+    The client is described as far as it is known. Beyond a certain rate an edge sums refusals up: one fact then stands
+    for `count` refusals of the same action and code, the last of them `at`. All of them concern this user, or this
+    connection if there is no user; fields in which they differ are left out. Beyond a limit, user and connection are
+    left out too.
     """
 
     action: str
@@ -100,8 +104,8 @@ class Refused(Event, frozen=True, tag="refused", gc=False):
 class Subscribed(Event, frozen=True, tag="subscribed", gc=False):
     """A client subscribed to a channel, and is at `offset` in it.
 
-    `recovered` is None if it did not ask for recovery. Otherwise it had come to the offset `recovered_from`; True: it
-    got all `recovered_count` publications since; False: it was told of a gap.
+    `recovered` is None if the client did not ask for recovery. Otherwise the client had reached the offset
+    `recovered_from`. True: it got all `recovered_count` publications since then; False: it was informed of a gap.
     """
 
     connection: str
@@ -148,10 +152,10 @@ class CaughtUp(Event, frozen=True, tag="caught_up", gc=False):
 class Closed(Event, frozen=True, tag="closed", gc=False):
     """A connection ended. `code` is the WebSocket close code, 1006 if the peer vanished without one.
 
-    `by` says who ended it: one of the `BY_*` below, "" if the edge is too old to say. The counters are those of the
-    whole connection, in messages and in bytes of payload. `heard_at`: when the client was last heard, in Unix
-    milliseconds, 0 if unknown. `offsets` has the last offset delivered in each channel with history, of at most
-    `MAX_OFFSETS` channels.
+    `by` says who ended it: one of the `BY_*` below, "" if the edge is too old to say. The counters cover the whole
+    connection, in messages and in bytes of payload. `heard_at`: when the client was last heard, in Unix milliseconds, 0
+    if unknown. `offsets` has the last delivered offset of each channel with history, for at most `MAX_OFFSETS`
+    channels.
     """
 
     connection: str
@@ -171,7 +175,7 @@ BY_CLIENT: Final = "client"
 BY_NETWORK: Final = "network"
 """The client vanished: its socket broke, or it no longer answered pings."""
 BY_EDGE: Final = "edge"
-"""The edge ended it: a limit, an expired token, a violated protocol, a mistake of its own."""
+"""The edge ended it, because of a limit, an expired token, a violation of the protocol, or an error of its own."""
 BY_DRAIN: Final = "drain"
 """The edge is being stopped."""
 BY_BACKEND: Final = "backend"
@@ -216,16 +220,18 @@ class EdgeFound(Event, frozen=True, tag="edge_found", gc=False):
 
 
 class Erased(Event, frozen=True, tag="erased", gc=False):
-    """Everything about a user up to `at` is erased. `user_digest` is `user_digest(user)`: the log does not name him.
+    """Everything about a user up to `at` is erased. `user_digest` is `user_digest(user)`, so that the log does not name
+    the user.
 
-    The privacy command writes this. Every fold obeys it, also one of an older copy of the log.
+    The privacy command writes this. Every fold obeys it, even a fold of an older copy of the log.
     """
 
     user_digest: str
 
 
 def user_digest(user: str) -> str:
-    """The name of a user in an `Erased`: SHA-256 of his id in UTF-8, in hexadecimal, as PostgreSQL computes it too."""
+    """How an `Erased` names a user: the SHA-256 of the user id in UTF-8, in hexadecimal, as PostgreSQL computes it
+    too."""
     return sha256(user.encode()).hexdigest()
 
 
@@ -241,7 +247,7 @@ SessionEvent = (
 
 
 MAX_TRACES: Final = 16
-"""Spans that one batch names. Further ones of the same 20 ms do not learn when their facts were folded."""
+"""How many spans one batch names. Further spans of the same 20 ms do not learn when their facts were folded."""
 
 
 class EventBatch(Struct, frozen=True):
@@ -264,7 +270,7 @@ class EventBatch(Struct, frozen=True):
 
     @property
     def contexts(self) -> list[TraceContext]:
-        """The spans of `traces`, without what is none."""
+        """The spans of `traces`, without invalid entries."""
         if self.traces is UNSET:
             return []
         return [found for text in self.traces[:MAX_TRACES] if (found := decode_context(text)) is not None]

@@ -1,9 +1,9 @@
-"""Reads a message of the session log as far as this version understands it, so that one bad fact loses no other.
+"""Reads a message of the session log as far as this version understands it, so that a bad fact does not affect others.
 
 Four rules. A batch of a newer version is not read at all: its reader waits until it is upgraded. A fact of an older
 version of its type is lifted to the newest one (`events_upcasting`). A fact of an unknown type, or of a newer version
-of its type, is left out and handed back with the reason; so is one that is not as its type says. A message whose
-envelope is not that of a batch is handed back as a whole.
+of its type, is left out and returned with the reason; so is a fact that does not match its type. A message whose
+envelope is not that of a batch is returned as a whole.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class NewerBatch(Exception):
 
 
 class Unreadable(NamedTuple):
-    """What is not as the contract says: the whole message, or a batch of only those facts of it that are not. `newer`:
-    all of these are of types, or of versions of types, that are not known here, so that an upgrade may read them."""
+    """What violates the contract: the whole message, or a batch with only the facts that do. `newer`: all of these
+    facts have types, or versions of types, that are not known here, so that an upgraded process may read them."""
 
     data: bytes
     reason: str
@@ -37,8 +37,8 @@ class Unreadable(NamedTuple):
 
 
 class ReadMessage(NamedTuple):
-    """What a message holds: the facts that are understood, None if it is no batch; what is unreadable of it; and the
-    unknown types among that."""
+    """The content of a message: the facts that are understood, None if it is not a batch; the unreadable rest; and the
+    unknown types in that rest."""
 
     batch: EventBatch | None
     unreadable: Unreadable | None = None
@@ -69,7 +69,8 @@ _encode = json.Encoder().encode
 
 
 def read_message(data: bytes, facts: Upcasting[SessionEvent] = FACTS) -> ReadMessage:
-    """Reads one message of the session log, whose facts are those of `facts`. Raises `NewerBatch`, and nothing else."""
+    """Reads one message of the session log with the types and versions of `facts`. Raises `NewerBatch`, and nothing
+    else."""
     try:
         batch = decode_batch(data)
     except DecodeError as error:

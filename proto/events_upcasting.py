@@ -1,15 +1,17 @@
-"""Versions of facts: what was written once is read for ever, by one function for each step to a newer version.
+"""Versions of facts: a fact that was written once can be read for ever, with one function for each step to a newer
+version.
 
-Every type of fact has a version of its own. Its tag says it beyond the first: `closed` is version 1 of its type, and
+Every type of fact has its own version. The tag names a version beyond the first: `closed` is version 1 of its type, and
 `closed@2` would be version 2. The rules:
 
-- A field that is added with a default changes no version: older readers skip it, newer ones find its default.
+- A field that is added with a default changes no version: older readers skip it, newer ones use the default for older
+  facts.
 - A new type changes no version of the batch: older readers set such facts aside, for a replay after their upgrade.
-- A field that goes, or that means something else, makes a new version of its type and a newer `EVENTS_VERSION`, as a
+- A field that is removed, or changes its meaning, makes a new version of its type and a newer `EVENTS_VERSION`, as a
   reader that left such facts out would fold nonsense: older readers wait until they are upgraded.
 - The struct of an old version stays in this module for ever, with a function that lifts it to the next version. Only
-  the newest version is written, and folds see no other.
-- A type, or a version of one, that is not known loses nothing else of its message.
+  the newest version is written, and folds see only that.
+- An unknown type, or version of a type, does not affect the rest of its message.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ class Step(NamedTuple):
 
 
 class UnknownType(Exception):
-    """A fact of a type, or of a version of one, that is not known here: it is left out. `tag` is what it says."""
+    """A fact of a type, or of a version of a type, that is not known here: it is left out. `tag` is the fact's tag."""
 
     def __init__(self, tag: str) -> None:
         super().__init__(f"{tag!r} is no type that is known here")
@@ -50,12 +52,12 @@ _decode_tagged = json.Decoder(_Tagged).decode
 
 
 def tag_of(kind: type[Event]) -> str:
-    """What a fact of this struct has as its `type`."""
+    """The `type` of a fact of this struct."""
     return str(kind.__struct_config__.tag)
 
 
 def versioned(tag: str) -> tuple[str, int]:
-    """The name of a type and its version. Raises ValueError for a tag that names none."""
+    """The name of a type and its version. Raises ValueError for an invalid tag."""
     found = _TAG.fullmatch(tag)
     version = int(found["version"] or 1) if found else 0
     if found is None or (found["version"] and version == 1):
@@ -64,10 +66,10 @@ def versioned(tag: str) -> tuple[str, int]:
 
 
 class Upcasting(Generic[E]):
-    """Reads facts of every version there ever was, as the newest one of their type.
+    """Reads facts of every version that ever existed, as the newest version of their type.
 
-    `newest` are the structs of the newest versions, `steps` those of all older ones. Raises ValueError unless each type
-    has all versions up to its newest, each once.
+    `newest` are the structs of the newest versions, `steps` lift all older ones. Raises ValueError unless each type has
+    all versions up to its newest, each once.
     """
 
     def __init__(self, newest: Iterable[type[Event]], steps: Iterable[Step]) -> None:
@@ -90,7 +92,7 @@ class Upcasting(Generic[E]):
     def read(self, data: bytes | Raw) -> E:
         """The fact in `data`, lifted to the newest version of its type.
 
-        Raises `UnknownType`, and DecodeError for what is not as its type says.
+        Raises `UnknownType`, and DecodeError for a fact that does not match its type.
         """
         try:
             fact = self._decode(data)

@@ -1,9 +1,9 @@
-"""Fossil deltas: a payload as copies out of the previous payload and what is new. Pure.
+"""Fossil deltas: a payload as copies from the previous payload and the new parts in between. Pure.
 
 A delta is ``<length of the target>\\n``, then ``<count>@<offset>,`` (a copy from the source) and ``<count>:<bytes>``
-(a literal) in any order, and at the end ``<checksum>;``. Numbers have base 64; the checksum is the sum of the target's
-big-endian 32-bit words. Every delta that `create_delta` returns is valid, and at most a few numbers longer than the
-target; it need not be the shortest. The work is linear in the two lengths for every input.
+(a literal) in any order, and at the end ``<checksum>;``. Numbers are in base 64; the checksum is the sum of the
+target's big-endian 32-bit words. Every delta that `create_delta` returns is valid, and at most a few numbers longer
+than the target; it need not be the shortest. The time is linear in the two lengths for every input.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ MAX_TARGET_BYTES: Final = 1 << 20
 """The largest target that `apply_delta` makes by default: NATS's default limit for a message."""
 
 BLOCK_BYTES: Final = 16
-"""The shortest part in common that the search finds (Fossil's NHASH). Such a copy always pays: with the header of the
+"""The shortest common part that the search finds (Fossil's NHASH). Such a copy always pays: with the header of the
 literal after it, it takes at most 15 bytes in payloads below 16 MiB."""
 
 MIN_END_BYTES: Final = 8
@@ -25,20 +25,20 @@ MAX_BLOCKS: Final = 4096
 """How many blocks of a source are indexed: all blocks of 64 KiB, every second one of 128 KiB, and so on."""
 
 MAX_COPIES: Final = 1024
-"""After so many copies the rest becomes a literal. A text with more of them has no long part unchanged."""
+"""After this many copies the rest becomes a literal. A text with more copies has no long unchanged part."""
 
 NEAR_BYTES: Final = 512
 """How far after a change the source is searched before it is indexed: most changes are a few short fields."""
 
 NEAR_TRIES: Final = 8
-"""How many blocks of the target, `MIN_END_BYTES` apart, are looked for there: the new part may have 56 bytes."""
+"""How many blocks of the target, `MIN_END_BYTES` apart, are searched for there: the new part may have 56 bytes."""
 
 _DIGITS: Final = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~"
 _VALUES: Final = {digit: value for value, digit in enumerate(_DIGITS)}
 _SIZE = re.compile(rb"([0-9A-Z_a-z~]{1,6})\n")
 _COMMAND = re.compile(rb"([0-9A-Z_a-z~]{1,6})(?:@([0-9A-Z_a-z~]{1,6}),|(:)|;)")
 
-_SUM_BYTES: Final = 4096  # words of so many bytes are added at once, in one long integer
+_SUM_BYTES: Final = 4096  # the words of this many bytes are added at once, in one long integer
 _EVEN_WORDS: Final = int.from_bytes(b"\0\0\0\0\xff\xff\xff\xff" * (_SUM_BYTES // 8))
 
 
@@ -129,7 +129,7 @@ def _copies(source: bytes, target: bytes) -> list[Copy]:
 
 
 def _inner_copies(source: bytes, source_end: int, target: bytes, target_end: int, start: int) -> list[Copy]:
-    """Likewise, between the common prefix and the common suffix."""
+    """The common parts between the common prefix and the common suffix."""
     copies: list[Copy] = []
     blocks: dict[bytes, int] = {}
     stride = BLOCK_BYTES
@@ -145,7 +145,7 @@ def _inner_copies(source: bytes, source_end: int, target: bytes, target_end: int
             if found >= 0:
                 break
         else:
-            if not blocks:  # of a block that occurs twice the first place is kept, since most follows there
+            if not blocks:  # for a block that occurs twice the first place is kept, since most follows it
                 places = range(source_end - BLOCK_BYTES, start - 1, -stride)
                 blocks = {source[place : place + BLOCK_BYTES]: place for place in places}
             at = done
@@ -154,7 +154,7 @@ def _inner_copies(source: bytes, source_end: int, target: bytes, target_end: int
                 if found >= 0:
                     break
                 # Ever larger steps through the new part, as in LZ4. They are odd and the stride is a power of two, so
-                # that a long common part is met at each remainder, and found all the same.
+                # that the steps hit a long common part at each remainder and find it all the same.
                 misses += 1
                 at += 1 + 2 * (misses // (8 * stride))
             if found < 0:
@@ -196,7 +196,7 @@ def _equal_after(source: bytes, source_at: int, target: bytes, target_at: int, m
 
 
 def _equal_before(source: bytes, source_at: int, target: bytes, target_at: int, most: int) -> int:
-    """How many bytes up to there are equal, at most `most`.
+    """How many bytes before these places are equal, at most `most`.
 
     The mirror image of `_equal_after`, written out: sharing the loop makes `create_delta` 15 % slower.
     """
@@ -266,10 +266,11 @@ def _value(digits: bytes) -> int:
 
 
 def _checksum(data: bytes) -> int:
-    """Adds a thousand words at a time, as digits of a long integer, which is three times as fast as one by one.
+    """Adds a thousand words at a time, as digits of a long integer, which is three times as fast as adding them one by
+    one.
 
-    A digit has 64 bits for words of 32, so nothing carries over. The sum of the digits is the remainder by 2**64 - 1,
-    as the sum of decimal digits is by 9.
+    A digit has 64 bits for words of 32 bits, so nothing carries over. The remainder by 2**64 - 1 is the sum of the
+    digits, as the remainder by 9 is that of decimal digits.
     """
     total = 0
     for start in range(0, len(data), _SUM_BYTES):

@@ -1,14 +1,14 @@
-"""Decodes the JSON of others into structs. msgspec does it; this module adds what it refuses and must not.
+"""Decodes foreign JSON into structs. msgspec does it; this module adds what msgspec refuses but must be accepted.
 
-- Half of an emoji, `"\\ud83d"`, is JSON by the grammar, and what `text.slice(0, 20)` leaves in JavaScript. A payload
-  keeps it as it is. Text that the edge reads itself cannot have it: it is refused, as two user ids could look the same
-  otherwise, or (`replaces_halves`) has U+FFFD in its place.
-- `null` is the same as a field that is left out. An entry of a map or list is no field: there it stays an error.
-- A text may nest as deep as it likes: whatever lies below the limit of payloads is cut off before it is decoded (see
+- Half of an emoji, `"\\ud83d"`, is JSON by the grammar, and `text.slice(0, 20)` may leave one in JavaScript. A payload
+  keeps it as it is. Text that the edge itself reads cannot contain it: such text is refused, as two user ids could look
+  the same otherwise, or (`replaces_halves`) gets U+FFFD in its place.
+- `null` means the same as leaving the field out. An entry of a map or list is not a field: there it remains an error.
+- A text may nest arbitrarily deep: everything below the limit of payloads is cut off before it is decoded (see
   `nesting`), so that neither the text nor Python's version decides about the rest of the message.
 
-All of it costs only texts that have one of these: others are decoded once. Those cost a few times as much, in time that
-is linear in the text: every step of them is done in C (see `json_nullable`).
+Only texts with one of these cost more: all others are decoded once. These cost a few times as much, in time that is
+linear in the text: every step is done in C (see `json_nullable`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _UP_TO_HALF: Final = re.compile(
     rb"|u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}))*+(\\u)[dD][89a-fA-F]",
     re.DOTALL,
 ).match
-"""Half of a pair of surrogates, and all before it: other characters, other escapes, and pairs."""
+"""Half of a surrogate pair, and everything before it: other characters, other escapes, and whole pairs."""
 
 _REPLACEMENT: Final = "\ufffd".encode()
 
@@ -48,8 +48,8 @@ class JsonDecoder(Generic[T]):
         self._kind = kind
         self._replaces_halves = replaces_halves
         self.strictly = msgspec.json.Decoder(kind).decode
-        """What msgspec alone makes of a text that is UTF-8. Where it raises DecodeError or RecursionError, and where it
-        leaves a payload that is `null`, `decode` has the answer."""
+        """What msgspec alone makes of a UTF-8 text. If it raises DecodeError or RecursionError, or leaves a payload
+        that is `null`, use `decode`."""
 
     @cached_property
     def _payloads(self) -> PayloadFields:
@@ -73,7 +73,7 @@ class JsonDecoder(Generic[T]):
         return self._again(text, b"") if _NULL in text and self.has_null(value) else value
 
     def has_null(self, value: T) -> bool:
-        """Whether a payload in what `strictly` made of a text with `null` in it is `null`."""
+        """Whether a payload in `value` is `null`; `strictly` made the value from a text that contains `null`."""
         return self._payloads.has_null(value)
 
     def _leniently(self, text: bytes, error: Exception) -> T:
@@ -85,16 +85,16 @@ class JsonDecoder(Generic[T]):
             if not is_deep:
                 try:
                     return self._again(marked, mark)
-                except RecursionError:  # behind what was the error before
+                except RecursionError:  # after the place of the previous error
                     pass
             return self._again(*_marked(cut(text)))
         except RecursionError as too_deep:
             raise DecodeError(str(too_deep)) from None
 
     def _again(self, text: bytes, mark: bytes) -> T:
-        """The value of a text without fields that are `null`, and with halves of pairs in place of their marks."""
+        """The value of a text, without fields that are `null`, and with its marks turned back into halves of pairs."""
         decoder, payloads = self._twin
-        mark_of_payloads = mark.upper()  # `strictly` cannot read halves yet, and other text gets something else
+        mark_of_payloads = mark.upper()  # `strictly` cannot read halves yet, and other text is treated differently
 
         def given(raw: Raw) -> Raw | None:
             data = bytes(raw)
@@ -117,14 +117,14 @@ class JsonDecoder(Generic[T]):
 
 
 def _marked(text: bytes) -> tuple[bytes, bytes]:
-    """The text with a mark in place of each backslash and u before half of a pair; and that mark. Without any, the same
-    text and b"".
+    """The text with a mark in place of each `\\u` before half of a pair; and that mark. Without any half, the same text
+    and b"".
 
-    The text contains the mark neither in small nor in capital letters. Outside of strings it is not JSON either.
+    The text contains the mark neither in lower nor in upper case. Outside of strings the mark is not JSON.
     """
     if b"\\u" not in text:
         return text, b""
-    while True:  # hardly ever twice: nobody can foresee the number
+    while True:  # hardly ever a second round: nobody can predict the number
         mark = b"~x%07x~" % getrandbits(28)
         if mark not in text and mark.upper() not in text:
             break

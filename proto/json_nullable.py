@@ -1,8 +1,9 @@
-"""What `JsonDecoder` knows of a type: its twin, in which every field may be `null`, and the fields that are payloads.
+"""What `JsonDecoder` knows about a type: its twin, in which every field may be `null`, and the fields that are
+payloads.
 
-msgspec decodes a text into the twin, and encodes that without the fields that were `null` or absent. That is done in C;
-only payloads are looked at one by one. A walk over all values in Python takes ten times as long, which a client could
-use to hold up an edge.
+msgspec decodes a text into the twin, and encodes the twin without the fields that were `null` or absent. That is done
+in C; only payloads are examined one by one. Walking over all values in Python takes ten times as long, which a client
+could use to hold up an edge.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _NULL: Final = b"null"
 
 
 class PayloadFields:
-    """For each struct in a type, the fields that are payloads or contain some. Nothing else of a value is looked at."""
+    """For each struct in a type, the fields that are payloads or contain some. The rest of a value is not examined."""
 
     def __init__(self, kind: Any) -> None:
         self._names: dict[type[Struct], list[str]] = {}
@@ -47,8 +48,8 @@ class PayloadFields:
         return False
 
     def change(self, value: Any, change: Callable[[Raw], Raw | None]) -> Any:
-        """The value with other payloads, None for none. Its structs are changed, also frozen ones: so it must be the
-        caller's own."""
+        """The value with changed payloads; None for a payload that is removed. Its structs are changed in place, even
+        frozen ones, so nobody else may use it."""
         kind = type(value)
         if kind is Raw:
             return change(value)
@@ -72,7 +73,8 @@ def struct_of(kind: Any) -> type[Struct] | None:
 
 
 def nullable(kind: Any) -> Any:
-    """The twin of a type: the same names, and every field of a struct may be `null`, which is None, as if absent."""
+    """The twin of a type, with the same names. Every field of a struct may be `null`, which becomes None, as if
+    absent."""
     return _twin(kind, {})
 
 
@@ -101,13 +103,13 @@ def _struct_twin(kind: Any, made: dict[Any, type[Struct]]) -> type[Struct]:
         omit_defaults=True,
         forbid_unknown_fields=config.forbid_unknown_fields,
     )
-    # Only now, since a filter contains filters. msgspec reads them at the first use.
+    # Set only now, since a filter contains filters. msgspec reads the annotations at the first use.
     twin.__annotations__.update({field.name: _field_twin(field.type, made) for field in described})
     return twin
 
 
 def _field_twin(kind: Any, made: dict[Any, type[Struct]]) -> Any:
-    """A payload may be `null` anyway, and is not None then."""
+    """The twin of a field's type. A payload may be `null` anyway, which does not become None."""
     return Raw if kind is Raw or Raw in typing.get_args(kind) else Union[_twin(kind, made), None]  # noqa: UP007
 
 

@@ -1,7 +1,7 @@
-"""How much there may be to decode in a frame of JSON, payloads aside: those are passed on, and not decoded.
+"""Limits how much a frame of JSON may contain to be decoded. Payloads do not count: they are passed on undecoded.
 
-Decoding takes up to 1 us for each object, if it takes several passes. A node of a tags filter is an object of three
-bytes, so a frame full of them would hold up the edge.
+Decoding takes up to 1 us for each object, if it needs several passes. A node of a tags filter is an object of three
+bytes, so a frame full of such nodes would hold up the edge.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ PARTS_PER_FRAME: Final = 8192
 PARTS_PER_CHANNEL: Final = 6
 MOST_PARTS: Final = 65_536
 PARTS_PER_COMMAND: Final = 12
-"""A frame may have so many commas and opening braces: `PARTS_PER_COMMAND` for each command in it, and further
-`PARTS_PER_FRAME`, or `PARTS_PER_CHANNEL` for each command that it may have, if that is more; of these never more than
-`MOST_PARTS`. A subscribe has up to 13 of them, and few have more than nine; each channel in a connect has five. The
-largest filter that is taken has 600."""
+"""How many parts (commas and opening braces) a frame may have: `PARTS_PER_COMMAND` for each command in it; in addition
+`PARTS_PER_FRAME`, or `PARTS_PER_CHANNEL` for each command that it may have, if that is more, but at most `MOST_PARTS`.
+A subscribe has up to 13 parts, rarely more than nine; each channel in a connect has five. The largest accepted filter
+has 600."""
 
 
 UNCHECKED_BYTES: Final = 65_536
-"""A frame that is no larger is decoded once without a look at its parts: that takes 6 ms at most."""
+"""A frame of up to this size is decoded once without counting its parts: that takes 6 ms at most."""
 
 
 class TooMuchStructure(ValueError):
@@ -37,7 +37,7 @@ class _WithData(Struct):
 
 
 class _Payloads(Struct):
-    """A command, or a connect request, of which only the payloads are read."""
+    """A command, or a connect request, with only its payloads."""
 
     data: Raw = NO_DATA
     connect: _WithData | None = None
@@ -51,7 +51,7 @@ _read_payloads = JsonDecoder[_Payloads](_Payloads).decode
 
 
 def check_structure(frame: bytes, lines: Iterable[bytes], max_commands: int) -> None:
-    """Raises `TooMuchStructure`, and DecodeError if the frame is not JSON. Looks at large frames only."""
+    """Raises `TooMuchStructure`, and DecodeError if the frame is not JSON. Examines only large frames."""
     if len(frame) <= PARTS_PER_FRAME or _parts(frame) <= PARTS_PER_FRAME:
         return
     left = max(PARTS_PER_FRAME, min(PARTS_PER_CHANNEL * max_commands, MOST_PARTS))
@@ -66,7 +66,7 @@ def _parts(text: bytes) -> int:
 
 
 def _parts_of_payloads(line: bytes) -> int:
-    """Of a payload that comes twice the last one counts, as it does for the command."""
+    """If a payload occurs twice the last one counts, as it does for the command."""
     found = _read_payloads(line)
     each = (found, found.connect, found.subscribe, found.publish, found.rpc, found.send)
     return sum(_parts(bytes(one.data)) for one in each if one is not None)

@@ -1,9 +1,9 @@
 """How structs are encoded in proto3: a layout for each, derived once from its annotations and a table of field numbers.
 
 Reading follows proto3: fields may come in any order; unknown fields are skipped (so is a known number with another wire
-type); of a repeated singular field the last value counts; a repeated singular message is merged; a number too big for
-its field loses its upper bits. Groups are refused. An empty string and an absent one look the same: where a struct
-distinguishes them (`UNSET`), an empty string is read as absent.
+type); a number too big for its field loses its upper bits. Two things are refused: a singular field that comes twice,
+and groups. An empty string and an absent one look the same: if a struct distinguishes them (`UNSET`), an empty string
+is read as absent.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from proto.messages import NO_DATA, Int32, Uint32, Uint64
 S = TypeVar("S", bound=Struct)
 
 MAX_DEPTH: Final = 64
-"""Nested messages. Only a tags filter nests at will. Google's readers stop at 100, and Python's stack is deeper."""
+"""The deepest nesting of messages. Only a tags filter nests without a limit of its own. Google's readers stop at 100,
+and Python's stack is deeper."""
 
 
 def _uint32(number: int) -> int:
@@ -48,20 +49,20 @@ _NUMBERS: Final[dict[Any, tuple[Callable[[int], int], range]]] = {
     Int32: (_int32, range(-(1 << 31), 1 << 31)),
     int: (_int64, range(-(1 << 63), 1 << 63)),
 }
-"""For each annotation: the conversion from 64 bits to its value, and its range of values."""
+"""For each annotation: the conversion from 64 bits to its value, and the range of its values."""
 
 _KEY, _VALUE = 1, 2  # the fields of a map's entry
 
 _NUMBER, _TEXT, _BYTES, _MESSAGE, _TEXTS, _MESSAGES, _MAP = range(7)
 
 _Reader = tuple[int, str, Any]
-"""What to do, the field's name, and what to do it with: a conversion, the value of an empty text, or a layout."""
+"""The kind of the field, its name, and what its reader needs: a conversion, the value of an empty text, or a layout."""
 
 
 class Allowance:
-    """How many fields the messages of one frame may still have, known and unknown ones.
+    """How many more fields, known or unknown, the messages of one frame may have.
 
-    Decoding takes 0.5 us for each, so a frame of 64 KiB in which every field has two bytes would hold up the edge.
+    Decoding takes 0.5 us for each field, so a frame of 64 KiB with fields of two bytes would hold up the edge.
     """
 
     __slots__ = ("fields",)
@@ -103,7 +104,7 @@ class Layout(Generic[S]):
 
     def encode(self, message: S) -> bytes:
         """The message without its length. Fields are in the order of their numbers, defaults are left out."""
-        values = self._values(message)  # most fields of a message are absent: they are left out without a Python loop
+        values = self._values(message)  # most fields are absent: they are skipped without a Python loop
         return b"".join(map(call, compress(self._writers, values), filter(None, values)))
 
     def decode(self, data: bytes, pos: int, end: int, allowance: Allowance, depth: int = 1) -> S:
@@ -154,7 +155,7 @@ class Layout(Generic[S]):
         if pos > end:
             raise BadFrame("a field is truncated")
         allowance.fields -= count
-        if pos < end or allowance.fields < 0:  # those of messages inside count too
+        if pos < end or allowance.fields < 0:  # the fields of nested messages count too
             raise BadFrame("a frame has too many fields")
         for name, zero in self._required:
             if name not in fields:
@@ -173,7 +174,7 @@ class Layout(Generic[S]):
         self._writers = tuple(self._field(fields[name], numbered[name], layouts) for name in names)
 
     def _field(self, field: FieldInfo, number: int, layouts: Layouts) -> wire.Writer:
-        """Registers how to read a field and its value when it is absent; returns how to write it."""
+        """Registers how to read a field, and its value if it is absent; returns how to write it."""
         name, kind = field.name, _present(field.type)
         zero: Callable[[], Any] = typing.get_origin(kind) or kind
         wire_type, what = wire.DELIMITED, _TEXT

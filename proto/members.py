@@ -1,7 +1,7 @@
 """Joins, leaves and changes of members of a channel, which edges publish to each other on `mem.<channel>`. JSON,
 internal to one cluster.
 
-They are delivered at most once. A reader that must not miss any also asks the edges for their members, see
+They are delivered at most once. A reader that must not miss any event also asks the edges for their members, see
 `proto.control.Members`.
 """
 
@@ -28,7 +28,7 @@ class Left(Struct, frozen=True, tag_field="event", tag="left"):
 
 
 class Changed(Struct, frozen=True, tag_field="event", tag="changed"):
-    """What others see of a member on the edge with the instance `edge` has changed. No client is told."""
+    """What others see of a member on the edge with the instance `edge` has changed. Clients are not informed."""
 
     edge: str
     info: ClientInfo

@@ -1,10 +1,10 @@
-"""What all messages of the Centrifuge client protocol (v2) have in common: their base, and the objects that they share.
+"""What the messages of the Centrifuge client protocol (v2) have in common: their base, and the objects that they share.
 
 `commands` has what clients send, `replies` what they receive, all as frozen structs: one set of types for both
 encodings. Field names are the JSON names; `codec_protobuf` has their numbers. An absent field has its default, and
-defaults are left out when encoding, except in the structs without ``omit_defaults``, whose fields SDKs read even if
-they are zero. Map and shared-poll subscriptions are not offered, so their fields are missing. `docs/protocol.md` says
-what Fairlead does differently from Centrifugo.
+defaults are left out of encoded messages, except in the structs without ``omit_defaults``, whose fields SDKs read even
+if they are zero. Map and shared-poll subscriptions are not offered, so their fields are missing. `docs/protocol.md`
+says what Fairlead does differently from Centrifugo.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class ClientInfo(Struct, frozen=True, omit_defaults=True):
     """A client as others see it: a member of a channel, or the publisher of a publication."""
 
     user: str | UnsetType = UNSET
-    """The user id, "" for an anonymous client. SDKs expect it even then, hence the default UNSET instead of ""."""
+    """The user id, "" for an anonymous client. SDKs expect the field even then, hence the default UNSET instead of
+    ""."""
     client: str | UnsetType = UNSET
     """The client id."""
     conn_info: Raw = NO_DATA

@@ -1,7 +1,7 @@
-"""How deep JSON may nest: one limit of ours, so that what is stored can be read by every edge on every Python.
+"""How deep JSON may nest: a limit of our own, so that every edge, on every Python, can read what is stored.
 
-Python's own limit depends on its version and on what is left of the stack: a payload of 980 levels may be accepted by
-one reader and refused by the next.
+Python's limit depends on its version and on what is left of the stack: a payload of 980 levels may be accepted by one
+reader and refused by the next.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from itertools import accumulate
 from typing import Final
 
 MAX_NESTING: Final = 128
-"""Levels of arrays and objects in a payload. Applications nest a few; Python 3.11 reads about 900, and a client's JSON
-library may have a limit of its own (.NET 64, PHP 512)."""
+"""Levels of arrays and objects in a payload. Applications use a few levels; Python 3.11 reads about 900, and a client's
+JSON library may have a limit of its own (.NET 64, PHP 512)."""
 
 SHALLOW_BYTES: Final = 2 * MAX_NESTING
-"""A text of so many bytes is not deeper: a level takes two."""
+"""A text of up to this many bytes cannot be too deep: a level takes two bytes."""
 
 CUT_BELOW: Final = MAX_NESTING + 16
-"""Levels of a message that `cut` leaves: enough for a payload that is too deep still, and for what is around it."""
+"""How many levels of a message `cut` keeps: enough that a payload that is too deep remains so, and for what is around
+it."""
 
 _ESCAPE: Final = re.compile(rb"\\.", re.DOTALL)
 _BETWEEN_QUOTES: Final = re.compile(rb'"[^"]*+"?')
@@ -29,7 +30,7 @@ _STEPS: Final = bytes({0x5B: 1, 0x7B: 1, 0x5D: 0xFF, 0x7D: 0xFF}.get(byte, 0) fo
 """By how much each byte of a text changes the level, as a signed byte."""
 
 _FEW_LEVELS: Final = 8
-"""So many levels are counted by taking away the innermost brackets, which is fast for payloads with many values."""
+"""This many levels are counted by removing the innermost brackets, which is fast for payloads with many values."""
 
 
 class TooDeep(ValueError):
@@ -40,7 +41,7 @@ class TooDeep(ValueError):
 
 
 def may_be_too_deep(data: bytes) -> bool:
-    """Whether `data` has so many brackets that its levels have to be counted. Nearly no payload has."""
+    """Whether `data` has so many brackets that its levels have to be counted. Hardly any payload has."""
     return len(data) > SHALLOW_BYTES and data.count(b"[") + data.count(b"{") > MAX_NESTING
 
 
@@ -49,7 +50,7 @@ def nesting(text: bytes) -> int:
     if b"\\" in text:
         text = _ESCAPE.sub(b"", text)
     brackets = text.translate(_SQUARE, _NEITHER_BRACKETS_NOR_QUOTES).replace(b'""', b"")
-    if b'"' in brackets:  # only strings with brackets in them are left; those beside each other have become one
+    if b'"' in brackets:  # only strings with brackets are left; adjacent ones have become one
         brackets = _BETWEEN_QUOTES.sub(b"", brackets)
     levels = 0
     while brackets and levels < _FEW_LEVELS:
@@ -59,9 +60,9 @@ def nesting(text: bytes) -> int:
 
 
 def cut(text: bytes) -> bytes:
-    """The text in which a 0 stands for each value that lies deeper than `CUT_BELOW`, so that every Python can read it.
+    """The text with a 0 in place of each value that is deeper than `CUT_BELOW`, so that every Python can read it.
 
-    What is in such a value is not looked at, as no payload may be so deep.
+    The content of such a value does not matter, as no payload may be so deep.
     """
     if not may_be_too_deep(text):
         return text

@@ -1,4 +1,4 @@
-"""A publication as a NATS message: the body is the payload as it is, everything else is in headers.
+"""A publication as a NATS message: the body is the unchanged payload, everything else is in headers.
 
 A NATS client in any language can therefore publish to a channel by sending plain JSON (or any bytes, for clients that
 speak Protobuf), and an edge relays payload bytes without decoding them. The headers:
@@ -16,9 +16,9 @@ speak Protobuf), and an edge relays payload bytes without decoding them. The hea
 | `traceparent`            | the span that published it, if it is traced (W3C); beside it, `tracestate`  |
 
 JetStream adds `Nats-Sequence` (our offset) and, when it republishes, `Nats-Last-Sequence`: the sequence of the
-channel's previous message that was still retained then, 0 if there was none. A message on a `live.` subject without
-these two is a publication that skips the history. `Nats-Time-Stamp`, when it was stored, stands in for `Fairlead-At` of
-a publication that came straight from NATS.
+channel's previous message, if it was still retained then, otherwise 0. A message on a `live.` subject without these two
+is a publication that skips the history. `Nats-Time-Stamp`, the time when a message was stored, replaces `Fairlead-At`
+for a publication that came straight from NATS.
 """
 
 from __future__ import annotations
@@ -63,23 +63,24 @@ _decode_tags = JsonDecoder[dict[str, str]](dict[str, str], replaces_halves=True)
 
 
 class BadPublication(ValueError):
-    """A message on a channel's subject is not a publication: it is empty and does not say so, or its headers are
-    malformed.
+    """A message on a channel's subject is not a publication: it is empty without the header `Fairlead-Empty`, or its
+    headers are malformed.
     """
 
 
 MAX_EPOCH_LENGTH: Final = 256
-"""Characters of the epoch of a version."""
+"""The most characters in the epoch of a version."""
 
 
 def is_version_epoch(text: str) -> bool:
-    """Whether it can be one: it travels in a header, which neither holds a line break nor keeps spaces at its ends."""
+    """Whether `text` can be the epoch of a version: a header cannot hold line breaks, and does not keep spaces at its
+    ends."""
     return len(text) <= MAX_EPOCH_LENGTH and text.isprintable() and text == text.strip()
 
 
 class Version(NamedTuple):
     """The version of published data. A publication that is not newer than the channel's newest one is not stored, so
-    that publishers may race or repeat.
+    publishers may race or retry.
 
     Numbers are compared within one `epoch`; any version of another epoch is newer.
     """
@@ -88,17 +89,17 @@ class Version(NamedTuple):
     epoch: str = ""
 
     def is_newer_than(self, newest: Version | None) -> bool:
-        """Whether this version is to be stored after `newest`, the version of the channel's newest publication."""
+        """Whether this version may be stored after `newest`, the version of the channel's newest publication."""
         return newest is None or newest.epoch != self.epoch or self.number > newest.number
 
 
 class LiveMessage(Struct, frozen=True, gc=False):
-    """A republished message: its sequence, and that of the message before it in the channel which was still retained.
+    """A republished message: its sequence, and the sequence of the channel's previous message that was still retained.
 
-    `publication` is None if the message is not a publication; it takes a place in the log all the same. A publication
+    `publication` is None if the message is not a publication; it still occupies a sequence of the log. A publication
     that skips the history has the sequence 0. If `removed_upto` is set, the history up to that sequence was removed.
-    `published_at` is Unix time in seconds by the clock of the broker, 0 if it is not known.
-    `trace` is the span that published it, if it is traced.
+    `published_at` is Unix time in seconds by the clock of the broker, 0 if it is not known. `trace` is the span that
+    published it, if it is traced.
     """
 
     sequence: int
@@ -110,7 +111,7 @@ class LiveMessage(Struct, frozen=True, gc=False):
 
 
 _ENVELOPE_BYTES: Final = 150
-"""Size of the rest of a publication, beside payload, `info` and tags: field names, ids, the offset."""
+"""Size of the other parts of a publication, besides payload, `info` and tags: field names, ids, the offset."""
 
 
 def size_of(publication: Publication) -> int:
@@ -133,7 +134,7 @@ def encode_headers(
     """The raw header block to publish with, None if no header is needed.
 
     `message_id` and the version's epoch must not contain line breaks. `at` is when the publication was accepted, in
-    seconds (see `LiveMessage.published_at`). `trace` is the span that publishes, if any does.
+    seconds (see `LiveMessage.published_at`). `trace` is the span that publishes, if it is traced.
     """
     lines: list[bytes] = []
     if at:
@@ -159,9 +160,9 @@ def _version_lines(version: Version | None) -> list[bytes]:
 
 
 def encode_removal(upto: int, version: Version | None = None) -> bytes:
-    """The headers of a removal marker: the channel's history up to the sequence `upto` was removed. It has no body.
+    """The headers of a removal mark, which has no body: the channel's history up to the sequence `upto` was removed.
 
-    Where only some of it was (a user was erased), the newest publication may still be there: `version` is its version.
+    If only a part of it was removed (a user was erased), the newest publication may remain: `version` is its version.
     """
     return b"\r\n".join((b"NATS/1.0", f"{REMOVED}: {upto}".encode(), *_version_lines(version), b"", b""))
 
@@ -186,7 +187,7 @@ def decode_publication(headers: bytes | None, data: bytes, offset: int = 0) -> P
 
 
 def _info(text: bytes) -> ClientInfo:
-    """The publisher. What it has of payloads is checked, as anybody on NATS may have written it. Raises ValueError."""
+    """The publisher. Its payloads are checked, as anybody on NATS may have written them. Raises ValueError."""
     info = _infos.decode(text)
     if info.conn_info is NO_DATA and info.chan_info is NO_DATA:
         return info
@@ -194,7 +195,8 @@ def _info(text: bytes) -> ClientInfo:
 
 
 def decode_live(headers: bytes | None, data: bytes) -> LiveMessage:
-    """A message that JetStream has republished, or one that skips the history. Raises `BadPublication` for others."""
+    """A message that JetStream has republished, or one that skips the history. Raises `BadPublication` for any
+    other."""
     try:
         offset, before = _counted(headers, _SEQUENCE), _counted(headers, _LAST_SEQUENCE)
     except ValueError:
@@ -210,7 +212,7 @@ def decode_live(headers: bytes | None, data: bytes) -> LiveMessage:
 
 
 def published_at(headers: bytes | None) -> float:
-    """When a publication was accepted, or else stored: Unix time in seconds, 0 if it is not known."""
+    """When a publication was accepted, or otherwise stored: Unix time in seconds, 0 if unknown."""
     if headers is None:
         return 0.0
     try:
@@ -218,7 +220,7 @@ def published_at(headers: bytes | None) -> float:
             return at / 1e6 if 0 < at < _LATEST else 0.0
         stored = _value(headers, _STORED_AT)
         return datetime.fromisoformat(stored.decode()).timestamp() if stored else 0.0
-    except (ValueError, OverflowError):  # not written by us, nor by NATS
+    except (ValueError, OverflowError):  # neither we nor NATS wrote it
         return 0.0
 
 
@@ -226,7 +228,7 @@ _LATEST: Final = 2**53  # microseconds: the year 2255
 
 
 def removed_upto(headers: bytes | None) -> int:
-    """The sequence up to which a removal marker removed the history; 0 for any other message."""
+    """The sequence up to which a removal mark says that the history was removed; 0 for any other message."""
     return _number(_value(headers, _REMOVED))
 
 
@@ -243,7 +245,7 @@ def _number(value: bytes | None) -> int:
 
 
 def _counted(headers: bytes | None, name: bytes) -> int | None:
-    """Like `_value`, for the numbers of every live message: `int` itself skips the spaces around them."""
+    """Like `_value`, but for numbers, which every live message has: `int` itself skips the spaces around them."""
     if headers is None:
         return None
     start = headers.rfind(name)
@@ -256,7 +258,7 @@ def _counted(headers: bytes | None, name: bytes) -> int | None:
 def _value(headers: bytes | None, name: bytes) -> bytes | None:
     if headers is None:
         return None
-    start = headers.rfind(name)  # the last one: JetStream's own come after a publisher's
+    start = headers.rfind(name)  # the last one: JetStream's headers follow the publisher's
     if start < 0:
         return None
     start += len(name)
@@ -264,7 +266,8 @@ def _value(headers: bytes | None, name: bytes) -> bytes | None:
 
 
 def publisher_of(headers: bytes | None) -> str:
-    """The id of the user who published a message, "" for an anonymous one, and if it does not say, or malformed."""
+    """The id of the user who published a message; "" for an anonymous one, and if the header is missing or
+    malformed."""
     info = _value(headers, _INFO)
     try:
         user = _infos.decode(info).user if info else UNSET

@@ -11,7 +11,7 @@ class SubscribeResult(Message, frozen=True):
     """A subscription was made."""
 
     expires: bool = False
-    """Whether it expires, and the client has to refresh it."""
+    """Whether the subscription expires, so that the client has to refresh it."""
     ttl: Uint32 = 0
     """Seconds until then, at least 1 if `expires` is set."""
     recoverable: bool = False
@@ -20,7 +20,7 @@ class SubscribeResult(Message, frozen=True):
     publications: list[Publication] = []  # noqa: RUF012 - msgspec copies mutable defaults
     """The recovered publications, oldest first."""
     recovered: bool = False
-    """Whether nothing was lost since the client's position: `publications` are all that came after it."""
+    """Whether nothing was lost since the client's position: `publications` are all publications after it."""
     offset: Uint64 = 0
     """After a recovery the request's own offset, so that an interrupted delivery is repeated; otherwise the newest."""
     positioned: bool = False
@@ -41,7 +41,7 @@ class ConnectResult(Message, frozen=True):
     version: str
     """The server's name and version."""
     expires: bool = False
-    """Whether the connection expires, and the client has to refresh it."""
+    """Whether the connection expires, so that the client has to refresh it."""
     ttl: Uint32 = 0
     """Seconds until then, at least 1 if `expires` is set."""
     data: Raw = NO_DATA
@@ -55,22 +55,22 @@ class ConnectResult(Message, frozen=True):
     session: str = ""
     """For clients on HTTP streams: the secret that names the stream in an `EmulationRequest`."""
     node: str = ""
-    """Likewise: the edge that holds the stream."""
+    """For clients on HTTP streams: the edge that holds the stream."""
     time: Uint64 = 0
-    """The edge's wall clock, in Unix time in milliseconds; 0 if it is not told."""
+    """The edge's wall clock, in Unix time in milliseconds; 0 if it is not given."""
 
 
 class Connect(ConnectResult, frozen=True):
-    """The same as a push: the first on a unidirectional transport. In Protobuf its field numbers differ."""
+    """A connect result as a push, the first one on a unidirectional transport. In Protobuf its field numbers differ."""
 
 
 class UnsubscribeResult(Message, frozen=True):
-    """There is no such subscription any more."""
+    """The subscription has ended."""
 
 
 class PublishResult(Message, frozen=True):
-    """The publication was taken. Empty, except after a publish with an idempotency key: then its position (Fairlead's
-    own fields)."""
+    """The publication was accepted. Empty, except after a publish with an idempotency key: then it has the position
+    (Fairlead's own fields)."""
 
     offset: Uint64 = 0
     epoch: str = ""

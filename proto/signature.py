@@ -1,11 +1,11 @@
-"""The signature by which a backend knows that a question or an event is ours, and not older than it says.
+"""The signature that shows a backend that a question or an event comes from Fairlead, and how old it is.
 
 It travels in a header of HTTP requests and NATS messages:
 
     Fairlead-Signature: t=1796000000,v1=<64 hexadecimal digits>
 
-`t` is when it was signed, in Unix seconds. `v1` is the HMAC-SHA256, in hexadecimal, of those digits, a dot and the
-body, byte for byte as it was sent. While secrets are exchanged a verifier accepts several.
+`t` is when it was signed, in Unix seconds. `v1` is the HMAC-SHA256, in hexadecimal, of the digits of `t`, a dot and the
+body, byte for byte as it was sent. While a secret is being replaced, a verifier accepts several.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from typing import Final
 HEADER: Final = "Fairlead-Signature"
 
 TOLERANCE_S: Final = 300
-"""How far the signer's clock and ours may be apart, in seconds: what is older may be a recording."""
+"""How far the signer's clock and ours may be apart, in seconds: an older signature may have been recorded and
+replayed."""
 
 MIN_SECRET_LENGTH: Final = 16
-"""Characters: a shorter secret can be guessed from one signature."""
+"""In characters: a shorter secret can be guessed from one signature."""
 
 _FORM: Final = re.compile(r"t=([0-9]{1,12}),v1=([0-9a-f]{64})")
 
@@ -33,9 +34,10 @@ def sign(secret: str, timestamp: int, body: bytes) -> str:
 
 
 def is_signed(secrets: Iterable[str], signature: str, body: bytes, now: float) -> bool:
-    """Whether `signature` is the header's value for this body, by one of the secrets and at about `now`.
+    """Whether `signature` is the header's value for this body, with one of the secrets and at about `now`.
 
-    `now` is in Unix seconds. Anything malformed is False, never an error; so is everything without a secret.
+    `now` is in Unix seconds. A malformed signature gives False, never an error; so does any signature if there is no
+    secret.
     """
     found = _FORM.fullmatch(signature)
     if found is None or abs(now - int(found[1])) > TOLERANCE_S:

@@ -8,26 +8,26 @@ and never returns an empty string.
 |-------------------------------|----------------------------|---------------------------------------------------|
 | `ch.<class>.<p>.<channel>`    | stream `CH_<class>_<p>`    | publications of channels with history             |
 | `live.<class>.<p>.<channel>`  | RePublish of the above     | the same, live: edges subscribe to this           |
-| `ch.<class>.<p>.+<day>`       | the same stream            | one message a day, see `edge.broker.log_index_nats` |
+| `ch.<class>.<p>.+<day>`       | the same stream            | one message per day, see `edge.broker.log_index_nats` |
 | `ch.<class>.<p>.+check`       | the same stream            | whether it stores, see `edge.broker.stream_gates_nats` |
 | `idx.<class>.<p>.<epoch>`     | stream `IDX_<class>_<p>_<epoch>` | the log's index: its messages without bodies |
 | `eph.<channel>`               | core NATS                  | publications of channels without history          |
 | `mem.<channel>`               | core NATS                  | joins and leaves of a channel, see `proto.members` |
-| `mark.<stream>`               | stream `MARKS`             | how far a log has come, outside of it           |
+| `mark.<stream>`               | stream `MARKS`             | how far a log has come, kept outside of the log   |
 | `key.<hash>`                  | stream `KEYS`              | idempotency keys of channels without history      |
-| `key.h.<hash>`                | the same stream            | one of a channel with history, and its position   |
+| `key.h.<hash>`                | the same stream            | a key of a channel with history, and its position |
 | `ev.session.<instance>`       | stream `SESSIONS`          | facts about sessions, see `proto.events`          |
 | `ev.changes`                  | core NATS                  | what a commit of the sessions service changed     |
 | `tel.<service>.<instance>`    | core NATS                  | heartbeats, see `proto.telemetry`                 |
 | `ctl.edge.<instance>`         | core NATS, request/reply   | requests between edges, see `proto.control`       |
-| `ctl.roll_call`               | core NATS                  | an edge is connected (again): all beat at once    |
-| `ctl.vouch`                   | core NATS, request/reply   | does a log go on, asks an edge that starts        |
+| `ctl.roll_call`               | core NATS                  | an edge is connected (again) and asks for heartbeats |
+| `ctl.vouch`                   | core NATS, request/reply   | an edge that starts asks whether a log continues  |
 | `rpc.<method>`                | core NATS, request/reply   | a client's RPC, answered by any backend           |
 | `send.<user>`                 | core NATS                  | a client's message that needs no answer           |
 | `hook.<event>`                | core NATS, request/reply   | a backend decides: connect, subscribe, publish, ...     |
 | `api.<method>`                | core NATS, request/reply   | the server API, answered by any edge              |
 | `plan.<what>`                 | core NATS, request/reply   | capacity and forecast, answered by any metrics service |
-| `rd.<question>`               | core NATS, request/reply   | about sessions, answered by any sessions service  |
+| `rd.<question>`               | core NATS, request/reply   | questions about sessions, to any sessions service |
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
 from zlib import crc32
 
-_SAFE = "-_:"  # beyond letters and digits; quote() also leaves "." and "~" alone
+_SAFE = "-_:"  # besides letters and digits; quote() also keeps "." and "~"
 _EMPTY = "%"  # no other name is encoded as a lone percent sign
 
 SESSIONS_STREAM: Final = "SESSIONS"
@@ -69,10 +69,10 @@ class LogAddress(NamedTuple):
 
 
 class IndexAddress(NamedTuple):
-    """Where the index of one partition's log is: a stream of its own, for each epoch of the log."""
+    """Where the index of one partition's log is: each epoch of the log has its own stream."""
 
     stream: str  # the JetStream stream
-    prefix: str  # of the names of the partition's indexes, in whichever epoch
+    prefix: str  # the beginning of the names of the partition's indexes, in any epoch
     delivery: str  # the subject on which the log's stream brings its messages to the index
     daily: str  # the subjects of the daily messages, without the day
 
@@ -91,7 +91,7 @@ def index_of(log_stream: str, epoch: str) -> str:
 
 
 def partition_of(channel: str, partitions: int) -> int:
-    """The partition of a channel: crc32 of its UTF-8 name modulo `partitions` (>= 1). Never changes for a class."""
+    """The partition of a channel: crc32 of its UTF-8 name modulo `partitions` (>= 1). Constant for each class."""
     return crc32(channel.encode()) % partitions
 
 
@@ -102,11 +102,11 @@ def log_stream(history_class: str, partition: int) -> str:
 
 
 LOGS: Final = "CH_"
-"""How the names of the streams of all logs begin."""
+"""The beginning of the names of all logs' streams."""
 
 
 def class_of_stream(stream: str) -> str:
-    """The history class whose log, or its index, a stream of this name holds; "" for any other stream."""
+    """The history class whose log, or whose index, is in the stream of this name; "" for any other stream."""
     found = _OF_LOGS.fullmatch(stream)
     return _name((found[1] or found[2]).replace("=", "%")) if found else ""
 
@@ -170,12 +170,12 @@ MARKS_ALL: Final = "mark.*"
 
 
 def stream_mark(stream: str) -> str:
-    """The subject on which edges say how far they have seen a stream."""
+    """The subject on which edges publish how far they have seen a stream."""
     return f"mark.{stream}"
 
 
 def metadata_lock(stream: str) -> str:
-    """The subject, in `MARKS_STREAM`, on which edges agree who changes the metadata of a stream."""
+    """The subject, in `MARKS_STREAM`, by which edges agree on who changes the metadata of a stream."""
     return f"mark.+{stream}"
 
 
@@ -185,14 +185,14 @@ def marked_stream(subject: str) -> str:
 
 
 def store_check(stream: str) -> str:
-    """The subject of a message that only shows whether a log, or `KEYS_STREAM`, stores."""
+    """The subject of a message that only tests whether a log, or `KEYS_STREAM`, stores messages."""
     if stream == KEYS_STREAM:
         return "key.+check"
     return f"ch.{_token(class_of_stream(stream))}.{stream.rpartition('_')[2]}.+check"
 
 
 def idempotency_key(channel: str) -> str:
-    """The subject for the idempotency keys of a channel without history: one of 256, as none is looked up by it."""
+    """The subject for the idempotency keys of a channel without history: one of 256, as no key is looked up by it."""
     return f"key.{crc32(channel.encode()) % 256}"
 
 
@@ -242,7 +242,7 @@ PLAN_QUEUE: Final = "metrics"
 
 
 SESSION_CHANGES: Final = "ev.changes"
-"""Beside `SESSION_EVENTS_ALL`: no stream keeps them."""
+"""Not among `SESSION_EVENTS_ALL`, as no stream keeps these messages."""
 
 READ_ALL: Final = "rd.*"
 READ_QUEUE: Final = "sessions"
@@ -257,16 +257,17 @@ INBOX: Final = "_INBOX"
 
 
 def inbox_prefix(service: str) -> str:
-    """Where the replies to one service come. Not below `_INBOX.`, which backends may read by default."""
+    """The prefix of the subjects for replies to one service. Not below `_INBOX.`, which backends may read by
+    default."""
     return f"{INBOX}_fairlead_{service}"
 
 
 OUTBOX_INBOX: Final = f"{INBOX}_outbox"
-"""Where the replies to the outbox come, which calls the server API: edges send no answers to inboxes of services."""
+"""The prefix for replies to the outbox. It calls the server API, and edges send no answers to inboxes of services."""
 
 
 PRIVACY_INBOX: Final = f"{INBOX}_privacy"
-"""Where the replies to exports and erasures of users come, which call the server API too."""
+"""The prefix for replies to exports and erasures of users, which call the server API too."""
 
 
 _OURS: Final = (
@@ -290,20 +291,20 @@ _OURS: Final = (
 
 
 def is_of_fairlead(subject: str) -> bool:
-    """Whether it is a subject of the table above, or one of JetStream's API. The others are inboxes."""
+    """Whether it is a subject of the table above, or of JetStream's API. All others are inboxes."""
     return subject.startswith("$JS.") or subject.partition(".")[0] in _OURS
 
 
 def may_be_answered(reply: str) -> bool:
-    """Whether others may have the answer to a request go to the subject `reply`: to an inbox of theirs.
+    """Whether the answer to a request may be sent to the subject `reply`: only if it is an inbox of the requester.
 
-    Nowhere else: what they may not write themselves they would have written by whoever answers.
+    Otherwise a requester could have the responder write to subjects to which it may not write itself.
     """
     return not reply.startswith(("$", f"{INBOX}_fairlead_")) and not is_of_fairlead(reply)
 
 
 def is_chosen_by_clients(subject: str) -> bool:
-    """Whether clients decide on a part of the subject beyond the channel: the method of an RPC, or their own name."""
+    """Whether clients choose a part of the subject other than a channel: the method of an RPC, or their own name."""
     return subject.partition(".")[0] in ("rpc", "send")
 
 
@@ -357,13 +358,13 @@ def consumer_delete(stream: str, consumer: str) -> str:
 
 
 AUDIT: Final = "$JS.EVENT.ADVISORY.API"
-"""Where JetStream says which requests its API was sent, by whomever; only while somebody listens."""
+"""Where JetStream reports the requests to its API, whoever sent them; only while somebody listens."""
 _REMOVAL: Final = re.compile(rb'"subject":"\$JS\.(?:[^".]+\.)?API\.STREAM\.(?:PURGE|MSG\.DELETE)\.([^".]+)"')
-"""With an API prefix if the server is in a JetStream domain."""
+"""The subject contains a domain if the server is in a JetStream domain."""
 
 
 def audited_removal(advisory: bytes) -> str:
-    """The stream from which an audited request removed messages; "" for any other request, of which there are many."""
+    """The stream from which an audited request removed messages; "" for any other request, and there are many."""
     if b"API.STREAM.PURGE." not in advisory and b"API.STREAM.MSG.DELETE." not in advisory:
         return ""
     found = _REMOVAL.search(advisory)
@@ -372,13 +373,13 @@ def audited_removal(advisory: bytes) -> str:
 
 _ADVISORY = "$JS.EVENT.ADVISORY.STREAM."
 STREAM_CHANGES: Final = f"{_ADVISORY}UPDATED.*"
-"""Where JetStream says that a stream got other limits."""
+"""Where JetStream reports that the limits of a stream have changed."""
 STREAM_ADVISORIES: Final = tuple(f"{_ADVISORY}{what}.*" for what in ("CREATED", "DELETED", "RESTORE_COMPLETE"))
-"""Where JetStream says that a stream was made, deleted or restored, by whomever."""
+"""Where JetStream reports that a stream was made, deleted or restored, whoever did it."""
 
 
 LEADERS_ELECTED: Final = f"{_ADVISORY}LEADER_ELECTED.*"
-"""Where a cluster says that a stream has a leader, another one or one again."""
+"""Where a cluster reports that a stream has a leader: a new one, or one again."""
 
 
 def advised_stream(subject: str) -> tuple[str, bool]:

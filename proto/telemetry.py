@@ -1,7 +1,7 @@
 """Heartbeats: once a second each process publishes its identity and figures on `tel.<service>.<instance>`.
 
-Counters count from the start of the process and never fall; a new `instance` starts from zero. Listeners take a process
-for lost if they have not heard it for `LOST_AFTER_S`.
+Counters count from the start of the process and never fall; a new `instance` starts from zero. Listeners consider a
+process lost if they have not heard it for `LOST_AFTER_S`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Process(Struct, frozen=True, kw_only=True):
     rss_bytes: int
     open_fds: int
     max_fds: int
-    loop_lag_s: float  # the most that the event loop was late since the heartbeat before
+    loop_lag_s: float  # the most that the event loop was late since the last heartbeat
     uptime_s: float
 
 
@@ -41,9 +41,9 @@ class EdgeLoad(Struct, frozen=True, kw_only=True):
 
 
 class EdgeMemory(Struct, frozen=True, kw_only=True):
-    """What an edge compares with its limits of memory, and the least of these limits; 0: none."""
+    """The memory that an edge compares with its limits, and the lowest of these limits; 0: none."""
 
-    used: int  # bytes, the kernel's part for its connections included
+    used: int  # bytes, including the kernel's memory for its connections
     limit: int
 
 
@@ -58,12 +58,12 @@ class SessionsLoad(Struct, frozen=True, kw_only=True):
 class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One heartbeat. `leaving` marks the last one of a process that shuts down in order.
 
-    `has_room` is false while an edge is not ready for new clients, or above one of its limits of memory. It and
-    `memory` stand here, not among the edge's figures, so that the bytes of all other heartbeats stay the same.
+    `has_room` is false while an edge is not ready for new clients, or is above one of its memory limits. `has_room` and
+    `memory` are here, not among the edge's figures, so that the bytes of all other heartbeats stay the same.
     """
 
     service: str  # "edge", "sessions", "metrics"
-    name: str  # the operator's name for it, such as "edge-1"
+    name: str  # its configured name, such as "edge-1"
     instance: str  # new at each start of a process
     version: str
     at: int  # Unix time, milliseconds

@@ -1,8 +1,8 @@
 """W3C trace context: which trace a message belongs to, and the span that caused it.
 
 It travels in the headers `traceparent` and `tracestate` of HTTP requests and NATS messages. NATS keeps the case of
-names; a capital T, as clients in Go write it, is understood as well. A header that is malformed is
-ignored, as the recommendation asks: it never refuses a message.
+names; a capital T, as written by clients in Go, is accepted too. A malformed header is ignored, as the recommendation
+requires: it is never a reason to refuse a message.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ TRACEPARENT: Final = "traceparent"
 TRACESTATE: Final = "tracestate"
 
 MAX_STATE_LENGTH: Final = 512
-"""Characters of a `tracestate` that are passed on, as the recommendation asks; a longer one is dropped whole."""
+"""How many characters of a `tracestate` are passed on, as the recommendation requires; a longer one is dropped as a
+whole."""
 
 _PARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-[!-~]{0,64})?")
 _STATE: Final = re.compile(rf"[ -~]{{1,{MAX_STATE_LENGTH}}}")
 MARK: Final = b"raceparent:"
-"""What header blocks with a context contain, in either case of the name. The search for it is all that others cost."""
+"""Every header block with a context contains this, with either case of the name. Other blocks cost only the search for
+it."""
 
 _SAMPLED: Final = 1
 
@@ -34,7 +36,7 @@ class TraceContext(NamedTuple):
 
 
 def decode_context(parent: str, state: str = "") -> TraceContext | None:
-    """The context in the values of both headers; None if `parent` is none."""
+    """The context in the values of both headers; None if `parent` is not valid."""
     found = _PARENT.fullmatch(parent)
     if found is None:
         return None
@@ -51,7 +53,7 @@ def encode_parent(context: TraceContext) -> str:
 
 
 def context_of(headers: bytes | None) -> TraceContext | None:
-    """The context in the raw header block of a NATS message; None if there is none. Costs one search then."""
+    """The context in the raw header block of a NATS message; None if there is none, which costs one search."""
     if headers is None or MARK not in headers:
         return None
     parent = _value(headers, MARK)
@@ -59,7 +61,7 @@ def context_of(headers: bytes | None) -> TraceContext | None:
 
 
 def sampled_in(headers: bytes | None) -> TraceContext | None:
-    """The same; None for a context that is not sampled, too."""
+    """Like `context_of`, but also None for a context that is not sampled."""
     context = context_of(headers)
     return context if context is not None and context.sampled else None
 
@@ -74,7 +76,7 @@ def with_context(headers: bytes | None, context: TraceContext) -> bytes:
 
 
 def _value(headers: bytes, rest: bytes) -> str | None:
-    """The value of a header, by its name but for the first letter, a t in either case."""
+    """The value of a header, by its name without the first letter, which is a t in either case."""
     for first in (b"\r\nt", b"\r\nT"):
         start = headers.rfind(first + rest)
         if start >= 0:

@@ -106,7 +106,7 @@ def text_writer(number: int) -> Writer:
 
 
 def bytes_writer(number: int) -> Writer:
-    """A writer of bytes, or of whatever else has a length and joins to bytes, such as `Raw`."""
+    """A writer of bytes, or of another object that has a length and can be joined to bytes, such as `Raw`."""
     tag = varint(number << 3 | DELIMITED)
     return lambda value: b"".join((tag, varint(len(value)), value))
 
@@ -128,7 +128,7 @@ def list_writer(write_item: Writer) -> Writer:
 
 
 def map_writer(number: int, write_key: Writer, write_value: Writer) -> Writer:
-    """A writer of maps. An entry has key and value even if they are empty, as all implementations write them."""
+    """A writer of maps. An entry has key and value even if they are empty, as in all implementations."""
     tag = varint(number << 3 | DELIMITED)
 
     def write(items: dict[str, Any]) -> bytes:
