@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class AsyncCalls(ABC):
-    """What an application asks of Fairlead. Any task may call. All methods raise the errors of this package."""
+    """The calls of an application to Fairlead, usable from any task. All methods raise the errors of this package."""
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
@@ -39,10 +39,12 @@ class AsyncCalls(ABC):
         idempotency_key: str = "",
         skip_history: bool = False,
     ) -> Position:
-        """Publishes any JSON but null, or bytes; when it returns, the channel's history has stored it.
+        """Publishes any JSON except null, or bytes; when it returns, the publication is stored in the channel's
+        history.
 
-        While no edge answers it asks again, for `timeout_s` seconds in all, and the publication is stored once: all
-        attempts have one key. Give your own `idempotency_key`, such as the id of a row, if your code may call twice.
+        While no edge answers it tries again, for `timeout_s` seconds in total, and the publication is stored once: all
+        attempts have the same key. Pass your own `idempotency_key`, such as the id of a row, if your code may call
+        twice.
         """
         return await self._run(publish_call(channel, data, tags, idempotency_key, skip_history))
 
@@ -55,7 +57,8 @@ class AsyncCalls(ABC):
         idempotency_key: str = "",
         skip_history: bool = False,
     ) -> list[Position | CallRefused]:
-        """Publishes the same into up to 1,000 channels; the outcome of each, in their order. See `publish`."""
+        """Publishes the same data to up to 1,000 channels; returns the outcome for each, in their order. See
+        `publish`."""
         return await self._run(broadcast_call(channels, data, tags, idempotency_key, skip_history))
 
     async def presence(self, channel: str) -> list[Member]:
@@ -63,15 +66,15 @@ class AsyncCalls(ABC):
         return await self._run(presence_call(channel))
 
     async def call(self, method: str, *, repeatable: bool = False, **fields: Any) -> dict[str, Any]:
-        """Any other method of docs/server-api.md, such as `call("disconnect", user="alice")`; its result.
+        """Calls any other method of docs/server-api.md, such as `call("disconnect", user="alice")`; returns its result.
 
-        It is tried once, unless you say that carrying it out twice does no harm (`repeatable`).
+        It is tried only once, unless you declare that carrying it out twice does no harm (`repeatable`).
         """
         return await self._run(other_call(method, fields, repeatable))
 
     @abstractmethod
     async def close(self) -> None:
-        """Ends its connections."""
+        """Closes the connections."""
 
     @abstractmethod
     async def _attempt(self, call: Call[T], timeout_s: float) -> T:

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class Calls(ABC):
-    """What an application asks of Fairlead. Any thread may call. All methods raise the errors of this package."""
+    """The calls of an application to Fairlead, usable from any thread. All methods raise the errors of this package."""
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
@@ -38,10 +38,12 @@ class Calls(ABC):
         idempotency_key: str = "",
         skip_history: bool = False,
     ) -> Position:
-        """Publishes any JSON but null, or bytes; when it returns, the channel's history has stored it.
+        """Publishes any JSON except null, or bytes; when it returns, the publication is stored in the channel's
+        history.
 
-        While no edge answers it asks again, for `timeout_s` seconds in all, and the publication is stored once: all
-        attempts have one key. Give your own `idempotency_key`, such as the id of a row, if your code may call twice.
+        While no edge answers it tries again, for `timeout_s` seconds in total, and the publication is stored once: all
+        attempts have the same key. Pass your own `idempotency_key`, such as the id of a row, if your code may call
+        twice.
         """
         return self._run(publish_call(channel, data, tags, idempotency_key, skip_history))
 
@@ -54,7 +56,8 @@ class Calls(ABC):
         idempotency_key: str = "",
         skip_history: bool = False,
     ) -> list[Position | CallRefused]:
-        """Publishes the same into up to 1,000 channels; the outcome of each, in their order. See `publish`."""
+        """Publishes the same data to up to 1,000 channels; returns the outcome for each, in their order. See
+        `publish`."""
         return self._run(broadcast_call(channels, data, tags, idempotency_key, skip_history))
 
     def presence(self, channel: str) -> list[Member]:
@@ -62,15 +65,15 @@ class Calls(ABC):
         return self._run(presence_call(channel))
 
     def call(self, method: str, *, repeatable: bool = False, **fields: Any) -> dict[str, Any]:
-        """Any other method of docs/server-api.md, such as `call("disconnect", user="alice")`; its result.
+        """Calls any other method of docs/server-api.md, such as `call("disconnect", user="alice")`; returns its result.
 
-        It is tried once, unless you say that carrying it out twice does no harm (`repeatable`).
+        It is tried only once, unless you declare that carrying it out twice does no harm (`repeatable`).
         """
         return self._run(other_call(method, fields, repeatable))
 
     @abstractmethod
     def close(self) -> None:
-        """Ends its connections."""
+        """Closes the connections."""
 
     @abstractmethod
     def _attempt(self, call: Call[T], timeout_s: float) -> T:

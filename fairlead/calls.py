@@ -1,4 +1,4 @@
-"""The calls of the server API that an application makes: what is sent, what comes back, and when to ask again.
+"""The calls of the server API that an application makes: what is sent, what is returned, and when to try again.
 
 No I/O and no clock: `blocking` and `awaited` carry calls out, over HTTP (`client_http`) or NATS (`client_nats`).
 """
@@ -17,20 +17,21 @@ from fairlead.errors import BadAnswer, CallRefused, FairleadError, Unavailable
 T = TypeVar("T")
 
 TIMEOUT_S: Final = 5.0
-"""How long a call may take with everything that is tried: a view waits for it."""
+"""How long a call may take, including all attempts: a view waits for it."""
 ATTEMPT_S: Final = 2.0
-"""After so long a call that may be repeated is: an edge that hangs is then left for another."""
+"""How long one attempt of a repeatable call may take: the next attempt may then reach another edge than one that
+hangs."""
 FIRST_PAUSE_S: Final = 0.05
 LONGEST_PAUSE_S: Final = 1.0
 _TRY_AGAIN: Final = (100, 111)
-"""Internal error and too many requests: the errors of the server API that pass."""
+"""Internal error and too many requests: the temporary errors of the server API."""
 _PASSING_STATUSES: Final = (408, 429, 502, 503, 504)
-"""Of a balancer before the edges, or of an edge that is busy."""
+"""From a load balancer in front of the edges, or from a busy edge."""
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a publication is in its channel's history; 0 and "" in a channel without."""
+    """Where a publication is in its channel's history; 0 and "" in a channel without history."""
 
     offset: int = 0
     epoch: str = ""
@@ -38,7 +39,8 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One connection in a channel. Its `info` is the connection's, `channel_info` the subscription's; both any JSON."""
+    """One connection in a channel. `info` belongs to the connection, `channel_info` to the subscription; both are any
+    JSON."""
 
     client: str
     user: str
@@ -48,7 +50,8 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """One call. `read` makes its result of the answer's; `repeatable` if it may be carried out twice without harm."""
+    """One call. `read` converts the answer's result into the call's; a `repeatable` call may be carried out twice
+    without harm."""
 
     method: str
     body: bytes
@@ -84,7 +87,7 @@ def other_call(method: str, fields: Mapping[str, Any], repeatable: bool) -> Call
 
 
 def answer_of(call: Call[T], body: bytes, status: int = 200) -> T:
-    """The result in an answer; `status` is its HTTP status. Raises the errors of this package."""
+    """The result in an answer; `status` is the answer's HTTP status. Raises the errors of this package."""
     if status in _PASSING_STATUSES:
         raise Unavailable(f"{call.method}: status {status}")
     try:
@@ -104,7 +107,7 @@ def answer_of(call: Call[T], body: bytes, status: int = 200) -> T:
 
 
 class Attempts:
-    """When a call is tried again. All times are in seconds of one clock that does not go back."""
+    """When a call is tried again. All times are in seconds of one monotonic clock."""
 
     def __init__(self, call: Call[Any], timeout_s: float, now: float) -> None:
         self._repeatable = call.repeatable
@@ -150,7 +153,7 @@ def _position(result: dict[str, Any]) -> Position:
 def _positions(result: dict[str, Any]) -> list[Position | CallRefused]:
     responses = result.get("responses", [])
     if any(response.get("error", {}).get("code") in _TRY_AGAIN for response in responses):
-        raise Unavailable("broadcast: at least one channel could not be reached")  # the rest is not published again
+        raise Unavailable("broadcast: at least one channel could not be reached")  # the retry stores no other one twice
     return [
         CallRefused("publish", error["code"], error["message"])
         if (error := response.get("error"))

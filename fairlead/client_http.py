@@ -17,16 +17,16 @@ from fairlead.errors import BadAnswer, FairleadError, Unavailable
 T = TypeVar("T")
 
 _LIMITS: Final = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=30)
-"""Of one client: when all connections are in use, a call waits for one, within its time."""
+"""For each client: if all connections are in use, a call waits for one, within its own time limit."""
 _LONGEST_ANSWER: Final = 64 * 1024 * 1024
-"""Bytes. A whole history may be long; something else than an edge could send without end."""
+"""In bytes. A whole history may be long; a server that is not an edge could send without end."""
 
 
 class Fairlead(Calls):
     """Calls edges at `url`, such as "http://127.0.0.1:8000", with one of their API keys (`http_api.key`).
 
-    Make one for the process and keep it: it keeps connections. `http` is a client of your own (proxies, TLS), which you
-    close yourself.
+    Make one for the process and keep it: it reuses connections. `http` is a client of your own (proxies, TLS), which
+    you close yourself.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Fairlead(Calls):
             with self._http.stream("POST", **self._address.request(call, timeout_s)) as response:
                 for part in response.iter_bytes():
                     _add(part, body, call)
-                    if time.monotonic() > ends_at:  # httpx has a limit for each part alone
+                    if time.monotonic() > ends_at:  # httpx limits only the time for each part
                         raise httpx.ReadTimeout(f"no whole answer within {timeout_s:.1f} s")
         except httpx.RequestError as error:
             raise _failed(call, error) from error
@@ -64,7 +64,7 @@ class Fairlead(Calls):
 
 
 class AsyncFairlead(AsyncCalls):
-    """The same for asyncio. `http` is a client of your own, which you close yourself."""
+    """Like `Fairlead`, for asyncio. `http` is a client of your own, which you close yourself."""
 
     def __init__(
         self, url: str, api_key: str, *, timeout_s: float = TIMEOUT_S, http: httpx.AsyncClient | None = None
@@ -103,7 +103,7 @@ class AsyncFairlead(AsyncCalls):
 
 
 class _Address:
-    """Where calls go, and what lets them in."""
+    """The address of the edges, and the key for calls."""
 
     def __init__(self, url: str, api_key: str) -> None:
         if not url.startswith(("http://", "https://")):
@@ -114,7 +114,8 @@ class _Address:
         self._headers = {"X-API-Key": api_key, "Content-Type": "application/json"}
 
     def request(self, call: Call[T], timeout_s: float) -> dict[str, Any]:
-        """What httpx's `stream` takes. Redirects are not followed, whatever a client of the application's does."""
+        """The arguments for httpx's `stream`. Redirects are not followed, even if the application's own client
+        would."""
         return {
             "url": f"{self._url}/api/{call.method}",
             "content": call.body,

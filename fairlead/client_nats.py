@@ -1,6 +1,6 @@
-"""Fairlead over NATS: `AsyncNatsFairlead` on a connection of nats-py that you have, `NatsFairlead` for threads.
+"""Fairlead over NATS: `AsyncNatsFairlead` on a nats-py connection of yours, `NatsFairlead` for threads.
 
-There is no API key: what the NATS user may publish (`api.publish`, `api.>`) is what it may call.
+There is no API key: a NATS user may call the methods to whose subjects it may publish (`api.publish`, `api.>`).
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ T = TypeVar("T")
 CLOSE_S: Final = 5.0
 """How long `NatsFairlead.close` waits for its thread."""
 _METHODS: Final = "api."
-"""As `proto/subjects.py` spells it, which a test compares: this package imports nothing of the services."""
+"""The same as in `proto/subjects.py`, which a test checks: this package imports nothing from the services."""
 
 
 class AsyncNatsFairlead(AsyncCalls):
-    """Calls edges by requests on `connection`, which stays yours: `close` leaves it open."""
+    """Calls edges by requests on `connection`, which remains yours: `close` leaves it open."""
 
     def __init__(self, connection: Client, *, timeout_s: float = TIMEOUT_S) -> None:
         super().__init__(timeout_s)
@@ -45,10 +45,10 @@ class AsyncNatsFairlead(AsyncCalls):
 
 
 class NatsFairlead(Calls):
-    """Calls edges by requests over a connection of its own, in a thread that begins with the first call.
+    """Calls edges by requests over its own connection, in a thread that starts with the first call.
 
-    `options` are those of `nats.connect`. After a fork, as by a server that loads the application first, the child
-    begins a connection of its own.
+    `options` are those of `nats.connect`. After a fork, as in a server that preloads the application, the child makes
+    its own connection.
     """
 
     def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S, **options: Any) -> None:
@@ -107,7 +107,7 @@ class _Link:
         return await _ask(connection, call, timeout_s)
 
     def close(self) -> None:
-        with contextlib.suppress(TimeoutError):  # the thread is a daemon, which holds nothing up
+        with contextlib.suppress(TimeoutError):  # the thread is a daemon, which does not keep the process alive
             self._start(self._close()).result(CLOSE_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(CLOSE_S)
@@ -136,7 +136,8 @@ async def _ask(connection: Client, call: Call[T], timeout_s: float) -> T:
 
 
 async def _quiet(error: Exception) -> None:
-    """nats-py would log a traceback for every attempt to connect; whoever calls gets the error."""
+    """Ignores errors: nats-py would log a traceback for every attempt to connect, and the caller gets the error
+    anyway."""
 
 
 def _failed(task: asyncio.Task[Client]) -> bool:

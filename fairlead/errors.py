@@ -1,21 +1,21 @@
 """What calls and checks raise.
 
 FairleadError
-├── CallRefused    an edge, or the API key, says no: asking again gives the same answer
+├── CallRefused    an edge refused the call, or the API key: trying again gives the same answer
 ├── Unavailable    no edge answered in time: it is not known whether the call was carried out
-├── BadAnswer      something else than an edge answered: the address is wrong
-└── BadSignature   a question or an event is not Fairlead's, or is an old one
+├── BadAnswer      the answer is not from an edge: the address is wrong
+└── BadSignature   a question or an event does not come from Fairlead, or is too old
 """
 
 from __future__ import annotations
 
 
 class FairleadError(Exception):
-    """Any of them."""
+    """The base of all errors of this package."""
 
 
 class CallRefused(FairleadError):
-    """`code` is an error of the server API (docs/server-api.md) or an HTTP status, `message` the edge's own words."""
+    """`code` is an error code of the server API (docs/server-api.md) or an HTTP status, `message` the edge's text."""
 
     def __init__(self, method: str, code: int, message: str) -> None:
         super().__init__(f"{method}: {code} {message}")
@@ -28,12 +28,12 @@ class CallRefused(FairleadError):
 
 
 class Unavailable(FairleadError):
-    """Repeat a publish with the same idempotency key: then it is published once, whatever happened to this call."""
+    """You may repeat a publish with the same idempotency key: it is published once, whatever happened to this call."""
 
 
 class BadAnswer(FairleadError):
-    """The text says what came instead of an answer."""
+    """The text says what was received instead of an answer."""
 
 
 class BadSignature(FairleadError):
-    """The text says what is wrong with the signature, and holds nothing of the secret or the body."""
+    """The text says what is wrong with the signature, and contains nothing of the secret or the body."""

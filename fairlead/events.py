@@ -1,12 +1,12 @@
-"""The shapes of what webhooks bring: for type checkers.
+"""The types of the events that webhooks deliver, for type checkers.
 
     body: WebhookBody = json.loads(request.body)
     for event in body["events"]:
         if event["type"] == "disconnected":
             print(event.get("user"), event["duration_ms"])
 
-docs/events.md says what each field means, and what is promised. Types and fields may be added: ignore those that you do
-not know.
+docs/events.md says what each field means, and what is promised. Event types and fields may be added: ignore unknown
+ones.
 """
 
 from typing import Literal, NotRequired, TypedDict
@@ -14,7 +14,7 @@ from typing import Literal, NotRequired, TypedDict
 
 class _Event(TypedDict):
     id: str
-    """The same whenever the event is sent."""
+    """The same each time that the event is sent."""
     at: int
     """Unix milliseconds."""
 

@@ -1,4 +1,4 @@
-"""The shapes of what your backend is asked over HTTP, and of what it may answer: for type checkers.
+"""The types of the questions to your backend over HTTP, and of its answers, for type checkers.
 
     from fairlead.hooks import Answer, SubscribeQuestion, SubscribeResult
 
@@ -7,8 +7,8 @@
             return {"result": {}}
         return {"error": {"code": 403, "message": "not yours"}}
 
-They are dictionaries, as json.loads makes them. Nothing is checked at run time: `verify` has shown that an edge wrote
-the question. What clients write (`data`) may be anything. docs/hooks.md says what each field means. Fields may be
+They are dictionaries, as json.loads makes them. Nothing is checked at run time: `verify` shows that an edge wrote the
+question, but `data`, which clients write, may be anything. docs/hooks.md says what each field means. Fields may be
 added.
 """
 
@@ -33,7 +33,7 @@ class _Payload(TypedDict, total=False):
 
 
 class ConnectQuestion(_Question, _Payload):
-    """A client connects without a token. `user` is there if an authenticating proxy named one."""
+    """A client connects without a token. `user` is present if an authenticating proxy named one."""
 
     user: NotRequired[str]
     name: NotRequired[str]
@@ -80,7 +80,7 @@ class RPCQuestion(_Question, _Payload):
 
 
 class Error(TypedDict):
-    """No: the client's command fails with this."""
+    """Refuses: the client's command fails with this error."""
 
     code: int
     message: NotRequired[str]
@@ -88,14 +88,14 @@ class Error(TypedDict):
 
 
 class Disconnect(TypedDict):
-    """No, and the connection is closed."""
+    """Refuses, and closes the connection."""
 
     code: int
     reason: NotRequired[str]
 
 
 class Answer(TypedDict, Generic[T], total=False):
-    """One of the three. Only a connect may be answered with none of them: "not known here"."""
+    """Has one of the three. Only a connect may be answered with none of them, which means "not known here"."""
 
     result: T
     error: Error
@@ -107,7 +107,7 @@ class Switch(TypedDict):
 
 
 class Override(TypedDict, total=False):
-    """Options of the namespace that one subscription has otherwise."""
+    """Options of the namespace that are different for one subscription."""
 
     presence: Switch
     join_leave: Switch
@@ -150,7 +150,7 @@ class PublishResult(TypedDict, total=False):
 
 
 class RefreshResult(TypedDict, total=False):
-    """Of refresh and sub_refresh; the latter has no `meta`."""
+    """The result of refresh and sub_refresh; sub_refresh has no `meta`."""
 
     expired: bool
     expire_at: float

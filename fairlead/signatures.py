@@ -7,8 +7,8 @@
     except BadSignature:
         return Response(status_code=401)
 
-Check the bytes as they came, before anything parses them. The header is `t=<Unix seconds>,v1=<HMAC-SHA256 in hex>`, and
-what is signed is the seconds, a dot, and the body.
+Check the bytes as they were received, before they are parsed. The header is `t=<Unix seconds>,v1=<HMAC-SHA256 in hex>`;
+the signature covers the seconds, a dot, and the body.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from fairlead.errors import BadSignature
 
 SIGNATURE_HEADER: Final = "Fairlead-Signature"
 TOLERANCE_S: Final = 300.0
-"""How far Fairlead's clock and yours may be apart, in seconds. What is older may have been recorded by somebody."""
+"""How far Fairlead's clock and yours may be apart, in seconds. An older request may have been recorded and replayed."""
 
 _FORM: Final = re.compile(r"t=([0-9]{1,12}),v1=([0-9a-f]{64})")
 
@@ -37,10 +37,10 @@ def verify(
     tolerance_s: float = TOLERANCE_S,
     now: float | None = None,
 ) -> None:
-    """Returns if `signature`, the header's value, is that of the body. Raises `BadSignature` otherwise.
+    """Returns if `signature`, the header's value, is valid for the body. Raises `BadSignature` otherwise.
 
-    Give several secrets while you exchange one. `now` is in Unix seconds, by default the present. Raises ValueError
-    without any secret, as nothing could ever be valid.
+    Pass several secrets while you replace one. `now` is in Unix seconds, by default the present. Raises ValueError
+    without any secret, as no signature could be valid.
     """
     accepted = [secrets] if isinstance(secrets, str) else list(secrets)
     if not all(accepted) or not accepted:
@@ -58,7 +58,7 @@ def verify(
 
 
 def sign(secret: str, body: bytes, *, now: float | None = None) -> str:
-    """The header's value as Fairlead would send it, for the tests of your application."""
+    """The header's value as Fairlead would send it, for your application's tests."""
     seconds = str(int(time.time() if now is None else now))
     return f"t={seconds},v1={_digest(secret, seconds, body)}"
 

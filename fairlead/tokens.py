@@ -4,7 +4,7 @@
     tokens.connection("alice", info={"name": "Alice"})
     tokens.subscription("alice", "orders:17")
 
-Make them in a view, for the user of the session, and let the SDK fetch a new one before the old one ends (getToken).
+Make them in a view, for the user of the session, and let the SDK fetch a new one before the old one expires (getToken).
 With a private key (RS256, ES256, EdDSA) use any JWT library: the claims are those of `connection_claims` and
 `subscription_claims`.
 """
@@ -21,14 +21,14 @@ from typing import Any, Final
 
 _HASHES: Final = {"HS256": hashlib.sha256, "HS384": hashlib.sha384, "HS512": hashlib.sha512}
 TTL_S: Final = 900.0
-"""A quarter of an hour: for so long a user whom you lock out could come back."""
+"""A quarter of an hour: for this long a user whom you lock out could still connect."""
 
 
 class Tokens:
-    """Signs with a secret that the edge knows too. `audience` and `issuer` are needed where the edge checks them.
+    """Signs with a secret that the edge knows too. `audience` and `issuer` are needed if the edge checks them.
 
-    `algorithm` is HS256, HS384 or HS512; `kid` names the key where the edge has several (`client.token_keys`). Raises
-    ValueError for anything else, and for an empty secret.
+    `algorithm` is HS256, HS384 or HS512; `kid` names the key if the edge has several (`client.token_keys`). Raises
+    ValueError for another algorithm, and for an empty secret.
     """
 
     def __init__(
@@ -94,8 +94,8 @@ def connection_claims(
     """`user` may connect, for `ttl_s` seconds from `now` (Unix seconds, by default the present).
 
     Other clients see `info`, backends see `meta`; both are any JSON. The server subscribes the client to `channels`, or
-    to the keys of `subs`, whose values are what a subscription may have (`info`, `data`, `override`). `session` is the
-    same for one device or tab (the claim `sid`). Raises ValueError for an empty user, who would be anonymous.
+    to the keys of `subs`, whose values are the options of the subscription (`info`, `data`, `override`). `session`
+    identifies one device or tab (the claim `sid`). Raises ValueError for an empty user, who would be anonymous.
     """
     claims = _claims(user, ttl_s, info, now)
     optional = (
@@ -110,7 +110,7 @@ def connection_claims(
 def subscription_claims(
     user: str, channel: str, *, ttl_s: float = TTL_S, client: str = "", info: Any = None, now: float | None = None
 ) -> dict[str, Any]:
-    """`user` may subscribe to `channel`, and stay for `ttl_s` seconds; with `client` only this connection of theirs.
+    """`user` may subscribe to `channel`, and stay for `ttl_s` seconds; with `client`, only on this connection.
 
     `info` is what others in the channel see. Raises ValueError for an empty user or channel.
     """
@@ -122,7 +122,7 @@ def subscription_claims(
 
 def _claims(user: str, ttl_s: float, info: Any, now: float | None) -> dict[str, Any]:
     if not user:
-        raise ValueError("expected a user: the token of an empty one is that of an anonymous client")
+        raise ValueError("expected a user: a token without one is for an anonymous client")
     if ttl_s < 1:
         raise ValueError("expected a ttl_s of at least one second")
     issued = int(time.time() if now is None else now)
