@@ -1,10 +1,10 @@
 #!/bin/sh
-# Makes .env of .env.example, with a random value for each secret. It never writes over an .env that is there.
+# Makes .env from .env.example, with a random value for each secret. It never overwrites an existing .env.
 set -eu
 umask 077
 cd "$(dirname "$0")/.."
 if [ -e .env ]; then
-    echo "deploy/env.sh: .env is there already; what it lacks of .env.example you add yourself" >&2
+    echo "deploy/env.sh: .env exists already; add what it lacks of .env.example yourself" >&2
     exit 1
 fi
 while IFS= read -r line; do

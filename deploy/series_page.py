@@ -28,7 +28,7 @@ CATALOGS: Final[dict[str, Catalog]] = {
 _HEAD: Final = """\
 # Metrics
 
-Every process serves its own series at `/metrics` of its own port; the metrics service adds what only the whole shows.
+Every process serves its own series at `/metrics` of its own port; the metrics service adds figures of the cluster.
 This page is made from the catalogues in the code: `.venv/bin/python -m deploy.series_page` writes it.
 
 - Counters count from the start of the process; Prometheus's `rate` and `increase` handle the restart.
@@ -37,9 +37,9 @@ This page is made from the catalogues in the code: `.venv/bin/python -m deploy.s
 - Labels come from bounded sets. No label has the name of a channel, a user or a client. The times of the 101st
   namespace and of those after it share the label `(other)`.
 - Series whose labels are known beforehand (causes, the first 20 namespaces, the usual clients, commands and methods
-  with the codes 0, 100 and 111) have 0 from the start, so the first failures are an increase too. Closes, limits and
-  other codes appear with the first one.
-- prometheus-client's own `python_info` and `python_gc_...` are there as well.
+  with the codes 0, 100 and 111) are 0 from the start, so that the first failures are an increase too. Closes, limits
+  and other codes appear with their first event.
+- prometheus-client's own `python_info` and `python_gc_...` are served as well.
 - Prometheus gets OpenMetrics if it asks for it: exemplars then name the trace of one observation.
 """
 

@@ -57,8 +57,8 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m deploy.local", description="The local stack, on 127.0.0.1.")
     commands = parser.add_subparsers(dest="command", required=True)
-    up = commands.add_parser("up", help="start everything; on a terminal stay and show the log (DETACH=1: return)")
-    up.add_argument("given", nargs="*", metavar="VARIABLE", help="names that make was given: a misspelt one is refused")
+    up = commands.add_parser("up", help="start everything; on a terminal, stay and show the log (DETACH=1: return)")
+    up.add_argument("given", nargs="*", metavar="VARIABLE", help="variables given to make: unknown ones are refused")
     commands.add_parser("down", help="drain and stop everything")
     commands.add_parser("status", help="show what is running; exit code 3 if nothing is")
     commands.add_parser("logs", help="follow the log of all processes")
@@ -90,7 +90,7 @@ def _up(folders: Folders, environ: Mapping[str, str], coloured: bool) -> int:
     edges = f"{plan.edges_min} to {plan.edges}" if plan.autoscaled else str(plan.edges)
     _print(f"starting Fairlead with {edges} edge{'s' if plan.edges > 1 else ''}")
     stack.up(plan, environ)
-    since = logs.sizes(folders)  # the output of the start is in the files; here begins what happens from now on
+    since = logs.sizes(folders)  # the output of the start is in the files; only what follows is shown
     _print(_welcome(plan))
     if wants_detached(environ) or not sys.stdout.isatty():
         _print("It keeps running in the background.")
@@ -100,7 +100,7 @@ def _up(folders: Folders, environ: Mapping[str, str], coloured: bool) -> int:
         logs.follow(folders, since, sys.stdout, coloured, stack.alive())
     except KeyboardInterrupt:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the drain, which has an end
+            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the drain, which ends soon
         _print("\ndraining and stopping")
         stack.down()
         _print(_STOPPED)
@@ -151,7 +151,7 @@ def _status(folders: Folders) -> int:
     plan = Stack(folders, _print).running()
     if plan is None:
         left = sorted({member.name for member in members.members(folders)})
-        _print(f"supervisord is gone and has left {', '.join(left)}; run make down" if left else _NOTHING_RUNS)
+        _print(f"supervisord is gone, but these still run: {', '.join(left)}; run make down" if left else _NOTHING_RUNS)
         return 3
     for state in _states(folders):
         pid = f"pid {state.pid} " if state.pid else ""

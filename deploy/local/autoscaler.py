@@ -1,8 +1,9 @@
-"""`python -m deploy.local.autoscaler`: starts edges of the running local stack under load, and drains them after it.
+"""`python -m deploy.local.autoscaler`: starts edges of the running local stack under load, and drains them when it
+falls.
 
-One loop: once a second it asks the metrics service how many edges to run, supervisord which of them run, and each of
-these whether it is ready; `scaling` decides. supervisord starts this process for EDGES=auto, last of all, and stops it
-first, so that nobody starts edges while the stack stops.
+One loop: once a second it asks the metrics service how many edges to run, supervisord which edges run, and each of
+these whether it is ready; `scaling` decides. With EDGES=auto supervisord starts this process last, and stops it first,
+so that no edge starts while the stack stops.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ _STATES: Final = {
     "STOPPED": EdgeState.stopped,
     "STOPPING": EdgeState.draining,
     "STARTING": EdgeState.waiting,
-    "RUNNING": EdgeState.waiting,  # or ready: `/readyz` says
+    "RUNNING": EdgeState.waiting,  # or ready, as `/readyz` says
     "BACKOFF": EdgeState.waiting,
 }
-"""supervisord's states; the others mean that it has given the process up."""
+"""supervisord's states; the others mean that it has given up on the process."""
 
 
 class Autoscaler:
-    """Keeps the edges of the stack in `folders` at the recommended number. `ask` is given Unix time in seconds."""
+    """Keeps the edges of the stack in `folders` at the recommended number. `ask` takes Unix time in seconds."""
 
     def __init__(self, plan: Plan, folders: Folders, ask: Callable[[float], Recommendation]) -> None:
         self._plan = plan
@@ -81,7 +82,8 @@ class Autoscaler:
         return _STATES.get(seen.state, EdgeState.failed)
 
     def _point(self, edges: Mapping[int, EdgeState], change: Change | None) -> None:
-        """Sends clients to the edges that have been ready, and to the one that is to stop no more; has all scraped."""
+        """Routes clients to the edges that have been ready, except one that is about to stop; has Prometheus scrape all
+        that run."""
         leaving = change.edge if change is not None and change.action == "stop" else None
         routed = {
             edge
@@ -127,7 +129,7 @@ def main() -> int:
         return 1
     port = plan.ports.metrics
     scaler = Autoscaler(plan, folders, lambda now: recommendation.ask(port, now))
-    log.info("%d to %d edges, as the metrics service recommends", plan.edges_min, plan.edges)
+    log.info("keeping %d to %d edges, as the metrics service recommends", plan.edges_min, plan.edges)
     away = False
     while True:
         try:

@@ -28,17 +28,17 @@ MARK = "LOCAL_STACK"
 """A variable of every process of a stack. Its value is the state folder, which tells checkouts apart."""
 
 EDGE_STOP_S = 15
-"""By default an edge drains in under 10 s; one that takes longer than this hangs, and is killed."""
+"""By default an edge drains in under 10 s; an edge that takes longer than this is hung, and is killed."""
 _DRAIN_LIMIT_S = 10.0
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _SOCKET_PATH_LIMIT = 100  # the kernel's is 107 bytes, and supervisord appends to it while it starts
 _OPEN_FILES = 65536
-_AUTOSCALER = "deploy.local.autoscaler"  # it imports this module
+_AUTOSCALER = "deploy.local.autoscaler"  # a name, as it imports this module
 
 
 def programs(plan: Plan, folders: Folders, privilege: postgres.Privilege) -> list[SupervisedProgram]:
-    """The processes, in the order in which they start. Raises `ProcessError` for one that is not installed."""
+    """The processes, in the order in which they start. Raises `ProcessError` for a program that is not installed."""
     ports, scripts = plan.ports, Path(sys.executable).parent
     python = [sys.executable, "-m"]
     return [
@@ -79,13 +79,13 @@ def programs(plan: Plan, folders: Folders, privilege: postgres.Privilege) -> lis
             )
             for number in range(1, len(plan.edge_ports) + 1)
         ),
-        # It stops first: nobody may start an edge while the others drain.
+        # It stops first, so that no edge starts while the others drain.
         *([SupervisedProgram(name="autoscaler", command=[*python, _AUTOSCALER], priority=70)] * plan.autoscaled),
     ]
 
 
 def edge_environment(plan: Plan, number: int) -> dict[str, str]:
-    """What the environment of edge `number`, from 1, has besides."""
+    """The additional environment of edge `number`, from 1."""
     return {
         "FAIRLEAD_EDGE_NAME": f"edge-{number}",
         "FAIRLEAD_EDGE_PORT": str(plan.edge_ports[number - 1]),
@@ -95,9 +95,9 @@ def edge_environment(plan: Plan, number: int) -> dict[str, str]:
 
 
 def environment(plan: Plan, folders: Folders, secrets: Mapping[str, str], caller: Mapping[str, str]) -> dict[str, str]:
-    """The environment of every process: the caller's, overridden by the variables that this stack decides.
+    """The environment of every process: the caller's, overridden by the variables that this stack sets.
 
-    A FAIRLEAD_* variable of the caller reaches the services (so that a key can be tried out), except where the stack
+    A FAIRLEAD_* variable of the caller reaches the services (so that a setting can be tried out), unless the stack
     needs its own: a shell that points at another NATS or PostgreSQL must not make this stack write there.
     """
     password = secrets[secrets_file.POSTGRES_PASSWORD]
@@ -188,7 +188,7 @@ def _supervisord(wanted: list[SupervisedProgram], folders: Folders) -> str:
             "logs": str(folders.logs),
         }
         parts.append(_fill("program.conf", {name: _escape(value) for name, value in values.items()}))
-    # One group, because supervisord stops only the members of a group together: the edges drain side by side.
+    # One group, because supervisord stops only the members of a group at the same time: the edges drain side by side.
     edges = ",".join(program.name for program in wanted if program.name.startswith("edge-"))
     parts.append(f"\n[group:{supervisor.EDGES_GROUP}]\nprograms = {edges}\npriority = 60\n")
     return "".join(parts)
@@ -204,7 +204,7 @@ def socket_path(folders: Folders) -> Path:
 
 
 def open_files() -> int:
-    """File descriptors that each process may open: the hard limit, at most what one process can use here."""
+    """How many file descriptors each process may open: the hard limit, but at most what one process can use here."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     return _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
 

@@ -58,7 +58,7 @@ class _Source:
 
 
 def sizes(folders: Folders) -> dict[Path, int]:
-    """The size of each log now: what `follow` and `tail` take as the beginning of a run."""
+    """The size of each log now: the place where `follow` and `tail` begin."""
     return {path: path.stat().st_size for path in folders.logs.glob("*.log")}
 
 
@@ -90,7 +90,7 @@ def follow(folders: Folders, since: dict[Path, int], out: TextIO, coloured: bool
 
 
 def _painter(coloured: bool) -> Callable[[str], str]:
-    """Makes prefixes, each process in a colour of its own if `coloured`."""
+    """Returns a function that makes prefixes, with a colour for each process if `coloured`."""
     colours = itertools.cycle(_COLOURS)
     known: dict[str, str] = {}
 

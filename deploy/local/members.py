@@ -1,7 +1,7 @@
 """Which processes belong to the stack of this checkout.
 
-A process belongs to the stack if its environment carries our mark: this holds after supervisord was killed and after
-one of them was restarted, and never for the stack of another checkout.
+A process belongs to the stack if its environment has our mark: this works after supervisord was killed and after a
+process was restarted, and never takes the stack of another checkout for this one.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class Member:
 
 
 def members(folders: Folders) -> list[Member]:
-    """Every living process of this checkout's stack, supervisord included.
+    """Every living process of this checkout's stack, including supervisord.
 
-    While supervisord runs they are its descendants. If it is gone, every process of the machine is looked at.
+    While supervisord runs they are its descendants. If it is gone, all processes of the machine are searched.
     """
     daemon = supervisord(folders)
     if daemon is None:
@@ -61,7 +61,7 @@ def members(folders: Folders) -> list[Member]:
 
 
 def scan(folders: Folders) -> list[Member]:
-    """The same, of all processes of the machine: also those that no supervisord knows."""
+    """Like `members`, but searches all processes of the machine, including those that no supervisord knows."""
     return _marked(folders, psutil.process_iter())
 
 
@@ -88,7 +88,7 @@ def _marked(folders: Folders, processes: Iterable[psutil.Process]) -> list[Membe
 
 
 def stop_orphans(folders: Folders, report: Callable[[str], None]) -> None:
-    """Stops what a supervisord that is gone has left, in the order in which it would have stopped them."""
+    """Stops the processes that a dead supervisord has left, in the order in which it would have stopped them."""
     left = scan(folders)
     for kind in _STOP_ORDER:
         of_kind = [member for member in left if member.name.startswith(kind)]

@@ -1,7 +1,7 @@
 """Prometheus and Alertmanager beside the local stack: `make up OBSERVE=1`.
 
-They read the files of `deploy/observe`, copied to `.fairlead/run/observe`. The addresses of the processes stand beside
-them, in `targets/`: Prometheus reads these again whenever they change.
+They read the files of `deploy/observe`, copied to `.fairlead/run/observe`. The addresses of the processes are in
+`targets/` there: Prometheus reads these again whenever they change.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _KEEP = ("--storage.tsdb.retention.time=15d", "--storage.tsdb.retention.size=2GB
 
 
 def programs(plan: Plan, folders: Folders) -> list[SupervisedProgram]:
-    """Prometheus, and Alertmanager if it is installed; none if nobody asked for them.
+    """Prometheus, and Alertmanager if it is installed; nothing without OBSERVE.
 
     They start first and stop last, so that they see the others come and go.
     """
@@ -33,7 +33,7 @@ def programs(plan: Plan, folders: Folders) -> list[SupervisedProgram]:
             f"--config.file={folder / 'alertmanager.yml'}",
             f"--storage.path={folders.state / 'alertmanager'}",
             f"--web.listen-address={HOST}:{plan.ports.alertmanager}",
-            "--cluster.listen-address=",  # it is the only one: no port for others
+            "--cluster.listen-address=",  # it is the only one: no port for a cluster
             "--log.level=warn",
         ]
         found.append(SupervisedProgram(name="alertmanager", command=command, priority=3))
@@ -52,7 +52,7 @@ def programs(plan: Plan, folders: Folders) -> list[SupervisedProgram]:
 
 
 def write(plan: Plan, folders: Folders) -> None:
-    """Copies the configuration and writes the addresses of all processes; does nothing if nobody asked for it."""
+    """Copies the configuration and writes the addresses of all processes; does nothing without OBSERVE."""
     if not plan.prometheus:
         return
     folder = _folder(folders)
@@ -69,14 +69,14 @@ def write(plan: Plan, folders: Folders) -> None:
 
 
 def write_edges(plan: Plan, folders: Folders, edges: Iterable[int]) -> None:
-    """Writes the addresses of the edges that are to be scraped, by number, from 1; does nothing if nobody asked for
-    Prometheus. Whoever starts or stops an edge of the running stack calls this."""
+    """Writes the addresses of the edges to scrape, by number, from 1; does nothing without OBSERVE. Code that starts or
+    stops an edge of the running stack calls this."""
     if plan.prometheus:
         _write(folders, "edge", {f"edge-{number}": plan.edge_ports[number - 1] for number in edges})
 
 
 def _write(folders: Folders, job: str, processes: Mapping[str, int]) -> None:
-    """Replaces the file at once: Prometheus may read it at any moment."""
+    """Replaces the file in one step, as Prometheus may read it at any moment."""
     targets = [{"targets": [f"{HOST}:{port}"], "labels": {"instance": name}} for name, port in processes.items()]
     path = _folder(folders) / "targets" / f"{job}.json"
     new = path.with_suffix(".new")

@@ -1,4 +1,4 @@
-"""Checks that the stack's ports are free, and names the process that has one which is not."""
+"""Checks that the stack's ports are free, and names the process that uses a taken one."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from deploy.processes import ports
 
 
 def require_free(plan: Plan, given: Mapping[str, str]) -> None:
-    """Raises `LocalStackError` with every taken port, the process that has it, and the variable that changes it.
+    """Raises `LocalStackError` with every taken port, the process that uses it, and the variable that changes it.
 
-    `given` are the variables that `make up` got, which its suggestion repeats.
+    `given` are the variables that `make up` got; the suggestion repeats them.
     """
     problems: list[str] = []
     others: dict[str, int] = {}
@@ -26,7 +26,7 @@ def require_free(plan: Plan, given: Mapping[str, str]) -> None:
     if len(others) > 1 or (others and given):
         together = {**given, **{name: str(port) for name, port in others.items()}}
         problems.append(
-            "all of it: make up " + " ".join(f"{name}={shlex.quote(each)}" for name, each in together.items())
+            "all together: make up " + " ".join(f"{name}={shlex.quote(each)}" for name, each in together.items())
         )
     if problems:
         raise LocalStackError("\n".join(problems))
@@ -60,7 +60,7 @@ def holder(port: int) -> str:
 
 
 def _suggestion(plan: Plan, port: int) -> int:
-    """A free port that is easy to remember; for an edge the port of the first one."""
+    """A free port that is easy to remember; for an edge the port of the first edge."""
     span = 1
     for of_edges in (plan.edge_ports, plan.edge_client_ports):
         if port in of_edges:

@@ -17,7 +17,7 @@ _NO_ROUTE = (404, 502, 503, 504)
 
 
 def checks(plan: Plan, folders: Folders) -> dict[str, Check]:
-    """By process name, of those that start with the stack. Traefik is ready when it passes requests on."""
+    """The checks of the processes that start with the stack, by name. Traefik is ready when it forwards requests."""
     ports = plan.ports
     observers = {
         name: partial(_answers, port, "/-/ready")
@@ -42,7 +42,7 @@ def checks(plan: Plan, folders: Folders) -> dict[str, Check]:
 
 
 def edge_checks(plan: Plan) -> dict[str, Check]:
-    """By name, of every edge that may run, the first one first."""
+    """The checks of every edge that may run, by name, in order."""
     return {f"edge-{number}": partial(_is_ready, port) for number, port in enumerate(plan.edge_ports, 1)}
 
 

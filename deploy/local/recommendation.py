@@ -13,7 +13,7 @@ from deploy.processes.readiness import TIMEOUT_S
 PATH: Final = "/capacity"
 
 STALE_AFTER_S: Final = 240.0
-"""The answer is of the last full minute. One that is older tells of a cluster that the service hears no more."""
+"""The answer is about the last full minute. An older one describes a cluster that the service no longer hears."""
 
 
 class Recommendation(NamedTuple):
@@ -24,7 +24,8 @@ class Recommendation(NamedTuple):
 
 
 class _Answer(msgspec.Struct):
-    """What is read of the answer. `at` is the beginning of the minute that it is about, Unix time in seconds."""
+    """The fields of the answer that are read. `at` is the beginning of the minute that it is about, Unix time in
+    seconds."""
 
     problem: str | None = None
     at: int | None = None

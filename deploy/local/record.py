@@ -1,5 +1,5 @@
-"""What the running stack writes down for `make status`, `make run`, `perf` and whoever else asks: its plan, the
-settings that it was given, and the autoscaler's last look.
+"""What the running stack records for `make status`, `make run`, `perf` and others: its plan, the settings that it was
+given, and the autoscaler's last report.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _SETTING = "FAIRLEAD_"
 
 
 def write_plan(folders: Folders, plan: Plan) -> None:
-    """Writes down how the stack is to run."""
+    """Records how the stack is to run."""
     _plan(folders).write_text(json.dumps(asdict(plan)) + "\n")
     _scaling(folders).unlink(missing_ok=True)
 
@@ -33,7 +33,7 @@ def read_plan(folders: Folders) -> Plan | None:
 
 
 def write_given(folders: Folders, environ: Mapping[str, str]) -> None:
-    """Writes down the FAIRLEAD_* variables that it was given, for their owner alone: there are secrets among them."""
+    """Records the FAIRLEAD_* variables that the stack was given, readable only by their owner, as some are secret."""
     given = {name: value for name, value in environ.items() if name.startswith(_SETTING)}
     path = _given(folders)
     path.unlink(missing_ok=True)
@@ -42,7 +42,7 @@ def write_given(folders: Folders, environ: Mapping[str, str]) -> None:
 
 
 def read_given(folders: Folders) -> dict[str, str]:
-    """Those variables; none if they are not known."""
+    """The recorded variables; none if they are not known."""
     try:
         return msgspec.json.decode(_given(folders).read_bytes(), type=dict[str, str])
     except (OSError, msgspec.DecodeError):
@@ -50,15 +50,16 @@ def read_given(folders: Folders) -> dict[str, str]:
 
 
 def remove(folders: Folders) -> None:
-    """Forgets all."""
+    """Removes all records."""
     _plan(folders).unlink(missing_ok=True)
     _given(folders).unlink(missing_ok=True)
     _scaling(folders).unlink(missing_ok=True)
 
 
 class ScalingReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What the autoscaler saw at `at`, Unix time in seconds. `edges` has the state of each by its name. `recommended`
-    is None while that is unknown; then `problem` says why. `last` is its last change, "" for none."""
+    """What the autoscaler saw at `at`, Unix time in seconds. `edges` has the state of each edge by its name.
+    `recommended` is None while the number is unknown; then `problem` says why. `last` is its last change, "" for
+    none."""
 
     at: float
     recommended: int | None
@@ -68,7 +69,7 @@ class ScalingReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def write_scaling(folders: Folders, report: ScalingReport) -> None:
-    """Replaces the last report at once: somebody may be reading it."""
+    """Replaces the last report in one step, as somebody may be reading it."""
     path = _scaling(folders)
     new = path.with_suffix(".new")
     new.write_bytes(msgspec.json.encode(report) + b"\n")

@@ -1,4 +1,5 @@
-"""Traefik's routes: which edges get clients and calls. Those of the containers, with this stack's addresses."""
+"""Traefik's routes: which edges get clients and calls. They are the routes of the containers, with this stack's
+addresses."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from deploy.local.settings import ROOT, Folders, Plan
 from deploy.processes.ports import HOST
 
 _ROUTES: Final = ROOT / "deploy" / "traefik" / "routes" / "fairlead.yaml"
-_DIAL_TIMEOUT: Final = "5s"  # a stopped edge refuses at once here, so this is for a busy machine
+_DIAL_TIMEOUT: Final = "5s"  # a stopped edge refuses connections at once here, so this is for a busy machine
 
 
 def path_of(folders: Folders) -> Path:
@@ -22,7 +23,8 @@ def path_of(folders: Folders) -> Path:
 
 
 def write(plan: Plan, folders: Folders, edges: Iterable[int]) -> None:
-    """Sends clients to these edges, by number, from 1. The file is replaced at once: Traefik may read it any moment."""
+    """Routes clients to these edges, by number, from 1. Replaces the file in one step, as Traefik may read it at any
+    moment."""
     numbers = sorted(edges)
     assert numbers, "Traefik refuses a list without servers"
     path = path_of(folders)

@@ -1,4 +1,4 @@
-"""One command of a service, such as `sessions dead-letters list`, with the settings that the local stack gives it."""
+"""Runs one command of a service, such as `sessions dead-letters list`, with the settings of the local stack."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def command(
     """The command line and the environment. `service` is "sessions", "metrics", "edge" or one edge, such as "edge-2".
     FAIRLEAD_* variables of `environ` win over those with which the running stack was started.
 
-    Raises `LocalStackError`: there is no such service, there has been no stack here yet, or `arguments` are empty,
-    with which the service would start a second time.
+    Raises `LocalStackError` if there is no such service, if there has been no stack here yet, or if `arguments` are
+    empty, as the service would then start a second time.
     """
     plan = record.read_plan(folders) or plan_from(environ)
     secrets = secrets_file.read(folders.secrets)
@@ -34,7 +34,7 @@ def command(
         raise LocalStackError(f"expected a command after {service}, such as check; {service} --help lists them")
     given = {name: value for name, value in record.read_given(folders).items() if not _is_given(name, environ)}
     variables = configuration.environment(plan, folders, secrets, {**given, **environ})
-    del variables[configuration.MARK]  # it is no part of the stack, which `make down` would stop
+    del variables[configuration.MARK]  # it is not a part of the stack, so `make down` must not stop it
     kind, _, number = service.partition("-")
     if kind == "edge":
         variables |= configuration.edge_environment(plan, int(number or 1))
@@ -42,13 +42,13 @@ def command(
 
 
 def _is_given(name: str, environ: Mapping[str, str]) -> bool:
-    """Whether the setting of this variable is there, as a value or as a file."""
+    """Whether the setting of this variable is given, as a value or as a file."""
     setting = name.removesuffix("_FILE")
     return setting in environ or f"{setting}_FILE" in environ
 
 
 def run(service: str, arguments: Sequence[str], folders: Folders, environ: Mapping[str, str]) -> NoReturn:
-    """Becomes that process. Raises the same as `command`."""
+    """Replaces this process by the command. Raises like `command`."""
     line, variables = command(service, arguments, folders, environ)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head`
     os.chdir(folders.root)

@@ -1,9 +1,9 @@
 """Which edge of the local stack to start or to stop, one at a time. Pure: it does no I/O, and time is an argument.
 
-How many edges to run is the metrics service's answer, which comes late down and at once up. Here that number is made
-true with care: an edge stops only while all others serve and none drains, and only after the answer has asked for fewer
-for a while; what is unknown changes nothing. Edges start from the lowest number and stop from the highest, because the
-youngest edge has the fewest clients, and clients stay where they are.
+The metrics service decides how many edges to run; its number rises at once and falls late. Here that number is carried
+out with care: an edge stops only while all others serve and none drains, and only after fewer edges have been
+recommended for a while; an unknown number changes nothing. Edges start from the lowest number and stop from the
+highest, because the youngest edge has the fewest clients, and clients stay where they are.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from enum import StrEnum
 from typing import Final, Literal, NamedTuple
 
 FEWER_FOR_S: Final = 10.0
-"""For how long fewer edges must have been recommended without a break, before one stops."""
+"""How long fewer edges must have been recommended, without a break, before one stops."""
 
 START_WITHIN_S: Final = 30.0
-"""An edge that is not ready so long after its start is no reason any more to wait with the next one."""
+"""If an edge is not ready this long after its start, the next one is no longer delayed."""
 
 RETRY_S: Final = 60.0
-"""How long an edge that does not stay up is left alone before it is started once more. Meanwhile another one runs."""
+"""How long to wait before an edge that does not stay up is started once more. Meanwhile another one runs."""
 
 
 class EdgeState(StrEnum):
-    """One edge. `waiting` runs and takes no clients: it starts, or its `/readyz` says why; `failed` will not run."""
+    """The state of one edge. `waiting`: it runs but takes no clients, as it starts, or for the reason that its
+    `/readyz` gives. `failed`: it does not stay up."""
 
     stopped = "stopped"
     waiting = "waiting"
@@ -41,7 +42,7 @@ class Change(NamedTuple):
 
 
 class Scaling:
-    """Decides for edges that may be from `least` to `most`. Times are of any monotonic clock, in seconds."""
+    """Decides for `least` to `most` edges. Times are of any monotonic clock, in seconds."""
 
     def __init__(self, least: int, most: int) -> None:
         self._least = least
@@ -50,14 +51,14 @@ class Scaling:
         self._started: dict[int, float] = {}
 
     def decide(self, now: float, recommended: int | None, edges: Mapping[int, EdgeState]) -> Change | None:
-        """The next change, or None. `recommended` is None while it is unknown; `edges` are all that there are."""
+        """The next change, or None. `recommended` is None while it is unknown; `edges` are all edges that may run."""
         running = [edge for edge in sorted(edges) if edges[edge] in (EdgeState.waiting, EdgeState.ready)]
         wanted = self.bounded(len(running) if recommended is None else recommended)
         if len(running) <= wanted:
             self._fewer_since = None
             return self._more(now, wanted, edges, running)
         if any(edges[edge] is EdgeState.waiting for edge in running) or EdgeState.draining in edges.values():
-            self._fewer_since = None  # the wait begins when all serve: the clients of whoever left are there again
+            self._fewer_since = None  # wait until all serve: clients of the last drain are then connected again
         elif self._fewer_since is None:
             self._fewer_since = now
         elif now - self._fewer_since >= FEWER_FOR_S:
@@ -66,7 +67,7 @@ class Scaling:
         return None
 
     def bounded(self, count: int) -> int:
-        """So many edges, within the bounds."""
+        """`count`, within the bounds."""
         return min(max(count, self._least), self._most)
 
     def _more(self, now: float, wanted: int, edges: Mapping[int, EdgeState], running: list[int]) -> Change | None:

@@ -16,7 +16,7 @@ _SECRET_BYTES = 32
 
 
 def ensure(path: Path) -> dict[str, str]:
-    """The secrets by name. Those that the file lacks are made and added to it. Raises `LocalStackError`."""
+    """The secrets by name. Missing ones are made and added to the file. Raises `LocalStackError`."""
     known = read(path)
     missing = [name for name in _NAMES if not known.get(name)]
     if missing:

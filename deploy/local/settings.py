@@ -21,7 +21,7 @@ class LocalStackError(Exception):
 class Ports:
     """TCP ports on 127.0.0.1.
 
-    `edge` and `edge_clients` are those of the first edge; the other edges take the next ones.
+    `edge` and `edge_clients` are the ports of the first edge; the other edges use the following ones.
     """
 
     traefik: int = 8000
@@ -57,22 +57,23 @@ _PORTS_OF_SERVICES = {
     f"FAIRLEAD_{PORT_VARIABLES[field]}": PORT_VARIABLES[field]
     for field in ("edge", "edge_clients", "sessions", "metrics")
 }
-"""The variable by which a service knows its port, which this stack sets -> the one to use with `make up`."""
+"""The variable for a service's port, which this stack sets -> the variable to use with `make up`."""
 
 _AUTO = "auto"
 _BOUNDS = ("EDGES_MIN", "EDGES_MAX")
 _BOUNDS_OF_SERVICES = {"FAIRLEAD_CAPACITY_MIN_EDGES": "EDGES_MIN", "FAIRLEAD_CAPACITY_MAX_EDGES": "EDGES_MAX"}
-"""The bounds of what the metrics service recommends, which this stack sets -> the variable to use with `make up`."""
+"""The variable for a bound of the recommended number, which this stack sets -> the variable to use with `make up`."""
 
 _OF_MAKE = ("PYTHON", "VENV", "BIN", "UV")
-"""Variables of the Makefile itself."""
+"""The variables of the Makefile itself."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A stack as it is to run, or as it runs. `prometheus` and `alertmanager` are programs, "" for none.
+    """How a stack runs, or should run. `prometheus` and `alertmanager` are programs, "" for none.
 
-    `edges` may run. `edges_min` of them start, and the autoscaler starts and stops the others; 0: all of them start.
+    `edges` is the most edges that run. `edges_min` of them start with the stack, and the autoscaler starts and stops
+    the others; 0: all of them start.
     """
 
     ports: Ports = Ports()
@@ -145,7 +146,7 @@ class Folders:
 
 
 def require_known(names: Iterable[str]) -> None:
-    """Raises `LocalStackError` for a name that is not a variable of `make up`: a misspelt one would change nothing."""
+    """Raises `LocalStackError` for a name that is not a variable of `make up`: a misspelt name would have no effect."""
     known = ("EDGES", *_BOUNDS, "OBSERVE", "DETACH", *PORT_VARIABLES.values())
     for name in names:
         if name not in (*known, *_OF_MAKE) and not name.startswith("FAIRLEAD_"):
@@ -179,7 +180,7 @@ def given_in(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _refuse_overridden(environ: Mapping[str, str]) -> None:
-    """Raises `LocalStackError` for a variable of a service that would change nothing, as this stack sets it itself.
+    """Raises `LocalStackError` for a variable of a service that would have no effect, as this stack sets it itself.
 
     Addresses of NATS and PostgreSQL are not refused: a shell may have those of another system.
     """
@@ -197,7 +198,7 @@ def _refuse_overridden(environ: Mapping[str, str]) -> None:
 
 
 def _edges(environ: Mapping[str, str]) -> tuple[int, int]:
-    """How many edges there may be at most, and at least; the second is 0 unless EDGES is "auto"."""
+    """The most edges, and the least; the second is 0 unless EDGES is "auto"."""
     if environ.get("EDGES", "").strip() != _AUTO:
         for variable in _BOUNDS:
             if text := environ.get(variable, "").strip():
@@ -209,7 +210,7 @@ def _edges(environ: Mapping[str, str]) -> tuple[int, int]:
     least = _number(environ, "EDGES_MIN", 2, 1, MAX_EDGES)
     most = _number(environ, "EDGES_MAX", 6, 1, MAX_EDGES)
     if least > most:
-        raise LocalStackError(f"EDGES_MIN={least} is above EDGES_MAX={most}: lower the one or raise the other")
+        raise LocalStackError(f"EDGES_MIN={least} is above EDGES_MAX={most}: lower the first or raise the second")
     for theirs, ours in _BOUNDS_OF_SERVICES.items():
         if text := environ.get(theirs, ""):
             raise LocalStackError(
@@ -237,7 +238,7 @@ def _observers(environ: Mapping[str, str]) -> tuple[str, str]:
 
 
 def wants_detached(environ: Mapping[str, str]) -> bool:
-    """True if DETACH asks `up` to return as soon as the stack is ready, also on a terminal."""
+    """True if DETACH asks `up` to return as soon as the stack is ready, even on a terminal."""
     return _is_on(environ, "DETACH")
 
 

@@ -20,16 +20,16 @@ from deploy.processes.process import TAIL_LINES, Process, Program, tail
 
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 85.0
-"""Seven stages of at most 10 s, the edges' of 15 s."""
+"""Seven stages of at most 10 s, and the edges' stage of 15 s."""
 
 _FAILED_STARTS = 3
-"""A process that has ended so often within a second of its start will not start: its configuration or code is wrong."""
+"""After this many ends within a second of its start a process will not start: its configuration or code is wrong."""
 
 _POLL_S = 0.1
 
 
 class Stack:
-    """The stack of one checkout. `report` is called with one line of progress at a time."""
+    """The stack of one checkout. `report` is called with each line of progress."""
 
     def __init__(self, folders: Folders, report: Callable[[str], None]) -> None:
         self._folders = folders
@@ -44,14 +44,14 @@ class Stack:
         return record.read_plan(self._folders) or Plan()
 
     def alive(self) -> Callable[[], bool]:
-        """A cheap check whether the stack that runs now still does."""
+        """Returns a cheap check whether the stack that runs now still runs."""
         daemon = members.supervisord(self._folders)
         return lambda: daemon is not None and daemon.is_running
 
     def up(self, plan: Plan, caller: Mapping[str, str]) -> dict[Path, int]:
         """Starts everything and waits until it is ready. Returns the sizes that the logs had before.
 
-        Raises `LocalStackError` and `ProcessError` if it does not get ready; everything is stopped again then.
+        Raises `LocalStackError` or `ProcessError` if the stack does not get ready; everything is then stopped again.
         """
         with self._alone():
             self._clear_orphans()
@@ -71,7 +71,7 @@ class Stack:
             try:
                 daemon = self._launch(config, configuration.environment(plan, self._folders, secrets, caller))
                 self._wait_until_ready(plan, daemon, since)
-            except BaseException:  # Ctrl-C too: nothing half-started stays
+            except BaseException:  # even for Ctrl-C: nothing half-started stays
                 self._stop()
                 raise
             return since
@@ -79,7 +79,9 @@ class Stack:
     def _launch(self, config: Path, environment: Mapping[str, str]) -> Process:
         limit = configuration.open_files()
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))  # a usual soft limit of 1024 is 1,000 clients
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (limit, hard)
+        )  # the usual soft limit of 1024 allows only 1,000 clients
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(config)]
         output = self._folders.run / "supervisord.out"
         output.unlink(missing_ok=True)
@@ -121,7 +123,7 @@ class Stack:
 
     def _clear_orphans(self) -> None:
         if members.members(self._folders):
-            self._report("an earlier stack of this checkout was not stopped in order; stopping what it left")
+            self._report("an earlier stack of this checkout was not stopped properly; stopping what it left")
             members.stop_orphans(self._folders, lambda name: self._report(f"  {name:<10} stopped"))
 
     # --- down -----------------------------------------------------------------------------------------------------
@@ -154,7 +156,7 @@ class Stack:
         configuration.socket_path(self._folders).unlink(missing_ok=True)
 
     def _report_ends(self, found: list[Member]) -> None:
-        """Waits for the end of these processes, and reports each; supervisord, which ends last, is not reported."""
+        """Waits until these processes end, and reports each; supervisord, which ends last, is not reported."""
         started = time.monotonic()
         while found and time.monotonic() - started < STOP_TIMEOUT_S:
             time.sleep(_POLL_S)

@@ -21,17 +21,17 @@ class SupervisorAway(Exception):
 
 
 class SupervisorRefused(Exception):
-    """supervisord does not do what it was asked to, with its reason."""
+    """supervisord refuses a call; the text is its reason."""
 
 
 @dataclass(frozen=True)
 class State:
-    """One process. `trouble` is why it could not be started, "" if it could."""
+    """One process. `trouble` says why it could not be started, "" if it could."""
 
     name: str
     state: str  # supervisord's: STARTING, RUNNING, BACKOFF, STOPPED, ...
     pid: int
-    since: int  # when it was started last, in Unix seconds
+    since: int  # when it was last started, in Unix seconds
     trouble: str
 
 
@@ -51,7 +51,7 @@ def start_edge(socket: Path, name: str) -> None:
 
 
 def stop_edge(socket: Path, name: str) -> None:
-    """Tells one edge to drain and to end, and does not wait for it. Raises as `start_edge`."""
+    """Tells one edge to drain and to end, and does not wait for it. Raises like `start_edge`."""
     _call(socket, lambda supervisor: supervisor.stopProcess(f"{EDGES_GROUP}:{name}", False))
 
 

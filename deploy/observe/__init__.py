@@ -1,1 +1,1 @@
-"""What shows the cluster to an operator: Prometheus with its rules, Alertmanager, dashboards."""
+"""How operators observe the cluster: Prometheus with its rules, Alertmanager, dashboards."""

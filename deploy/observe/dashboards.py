@@ -1,4 +1,4 @@
-"""The JSON that Grafana reads, made of `boards`: `python -m deploy.observe.dashboards` writes it."""
+"""The JSON that Grafana reads, made from `boards`: `python -m deploy.observe.dashboards` writes it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _STAT_HEIGHT: Final = 4
 
 
 def grafana(board: Board) -> dict[str, Any]:
-    """The dashboard as Grafana's schema has it: numbers in the first row, then curves, three in a row."""
+    """The dashboard in Grafana's schema: numbers in the first row, then curves, three in a row."""
     stats = [panel for panel in board.panels if panel.stat]
     curves = [panel for panel in board.panels if not panel.stat]
     top = _STAT_HEIGHT if stats else 0
@@ -91,7 +91,7 @@ def _edges() -> dict[str, Any]:
         "type": "query",
         "datasource": _SOURCE,
         "query": {"query": "label_values(fairlead_edge_ready, instance)", "refId": "edges"},
-        "refresh": 2,  # whenever the time range changes: edges come and go
+        "refresh": 2,  # whenever the time range changes, as edges come and go
         "multi": True,
         "includeAll": True,
         "allValue": ".*",

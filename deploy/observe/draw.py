@@ -1,6 +1,6 @@
 """Draws the dashboards from a running Prometheus, as PNG: `python -m deploy.observe.draw --out FOLDER`.
 
-For where there is no Grafana: the same queries, in the same places. matplotlib is a dependency of development only.
+For use without Grafana: the same queries, in the same places. matplotlib is a dependency of development only.
 """
 
 from __future__ import annotations
@@ -25,19 +25,20 @@ from deploy.observe.dashboards import BOARDS
 _COLUMNS = 3
 _POINTS = 240
 _CURVES = 12
-"""Curves that one picture shows; more could not be told apart."""
+"""How many curves one picture shows; more could not be told apart."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A Prometheus, and the stretch of time that is drawn, in Unix seconds."""
+    """A Prometheus, and the time range that is drawn, in Unix seconds."""
 
     address: str
     begin: float
     end: float
 
     def curves(self, query: str) -> list[dict[str, Any]]:
-        """What Grafana would get: the labels and values of each curve. Raises OSError if the query is refused."""
+        """The same as Grafana would get: the labels and values of each curve. Raises OSError if the query is
+        refused."""
         step = max(5.0, (self.end - self.begin) / _POINTS)
         expr = query.replace("$w", f"{max(30, 4 * step):.0f}s").replace("$edge", ".*")
         parameters = {"query": expr, "start": self.begin, "end": self.end, "step": f"{step:.0f}"}

@@ -1,6 +1,6 @@
-"""The service levels, and the rules made of them: `python -m deploy.observe.levels` writes rules/levels.yml.
+"""The service levels, and the rules made from them: `python -m deploy.observe.levels` writes rules/levels.yml.
 
-docs/slo.md has them for people. Each is the share of events that were bad, over seven windows; two alerts compare it
+docs/slo.md explains them. Each level is the share of events that were bad, over seven windows; two alerts compare it
 with what the objective allows (the Site Reliability Workbook's multi-window, multi-burn-rate alerts).
 """
 
@@ -15,10 +15,10 @@ RULES: Final = Path(__file__).with_name("rules") / "levels.yml"
 WINDOWS: Final = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 
 QUIET_RATE: Final = 0.1
-"""Events per second that a level counts with if there are fewer: one failure in a quiet night is no alert."""
+"""The least number of events per second that a level assumes, so that one failure in a quiet night is no alert."""
 
 QUIET_DRAINS: Final = 1 / 300
-"""The same for drains, of which there are few: one bad one is a matter of DrainTooLong, two in an hour burn."""
+"""The same for drains, which are rare: one bad drain fires DrainTooLong, two in an hour also burn the budget."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Level:
     objective: float  # the share of events that must be good, over 30 days
     bad: str
     all: str
-    quiet: float = QUIET_RATE  # it counts with so many events per second if there are fewer
+    quiet: float = QUIET_RATE  # the least number of events per second that it assumes
 
     def ratio(self, window: str) -> str:
-        """The share of events that were bad within the window. A series that is not there yet counts as 0."""
+        """The share of events that were bad within the window. A series that does not exist yet counts as 0."""
         bad, every = (one.replace("$window", window) for one in (self.bad, self.all))
         return f"({bad} or vector(0)) / clamp_min({every}, {self.quiet:.4g})"
 
@@ -83,7 +83,7 @@ LEVELS: Final = (
     Level(
         name="drain",
         objective=0.99,
-        # each metrics service times all drains
+        # every metrics service times all drains
         bad="max(rate(fairlead_cluster_drain_seconds_count[$window]) - "
         'ignoring (le) rate(fairlead_cluster_drain_seconds_bucket{le="10.0"}[$window]) + '
         "rate(fairlead_cluster_drains_lost_total[$window]))",
@@ -94,7 +94,7 @@ LEVELS: Final = (
 )
 
 _HEAD: Final = """\
-# Service levels (docs/slo.md): written by `python -m deploy.observe.levels`, which has them in short.
+# Service levels (docs/slo.md): written by `python -m deploy.observe.levels`, which has them in a short form.
 groups:
   - name: fairlead-levels
     interval: 30s # each of the long windows is read as a whole every time

@@ -1,4 +1,4 @@
-"""The rules as the Prometheus operator reads them: `python -m deploy.observe.prometheus_rule` writes the manifest."""
+"""The rules in the form of the Prometheus operator: `python -m deploy.observe.prometheus_rule` writes the manifest."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ spec:
 
 
 def render() -> str:
-    """The manifest, with the groups of all files as they are written there."""
+    """The manifest, with the unchanged groups of all files."""
     return _HEAD + "".join(indent(_groups(path.read_text()), "  ") for path in sorted(RULES.glob("*.yml")))
 
 
 def _groups(text: str) -> str:
-    """What a file has below `groups:`."""
+    """The part of a file below `groups:`."""
     return text.partition("\ngroups:\n")[2]
 
 

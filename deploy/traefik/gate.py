@@ -1,13 +1,13 @@
-"""A port that two processes listen on, and the choice which of them gets the next connection.
+"""A port on which two processes listen, and the choice which of them gets the next connection.
 
 Traefik listens before it has read its routes, and answers 404 until then; while it restarts nobody listens. So its
 keeper listens on the same port (SO_REUSEPORT), and a program in the kernel hands each new connection to one of them: it
-returns the place of a socket among those of the port, in the order in which they began to listen. Whoever has been
-accepted stays where it is. Where the place that the program names is empty, because Traefik has died, the kernel hands
-the connection to whom is left.
+returns the index of a socket among the sockets of the port, in the order in which they began to listen. Accepted
+connections stay where they are. If there is no socket at that index, because Traefik has died, the kernel hands the
+connection to the remaining process.
 
-Both processes must have the same user, and Traefik's entry point `reusePort`. Only Linux lets a program choose:
-elsewhere there is no gate, and Traefik has its port to itself.
+Both processes must have the same user, and Traefik's entry point must have `reusePort`. Only Linux lets a program
+choose: elsewhere there is no gate, and only Traefik listens on the port.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SO_ATTACH_REUSEPORT_CBPF: Final = 51  # asm-generic/socket.h; the module `socke
 _RETURN_CONSTANT: Final = 0x06  # BPF_RET | BPF_K
 _BACKLOG: Final = 1024
 _FREE_S: Final = 3.0
-"""How long a port may still be held by what a killed keeper has left."""
+"""How long the remains of a killed keeper may still hold a port."""
 _POLL_S: Final = 0.05
 
 _OURS: Final = 0
@@ -35,7 +35,7 @@ _THEIRS: Final = 1
 
 
 _NO_SUCH_OPTION: Final = (errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.EPERM)
-"""What a sandbox says that stands in for the kernel, or keeps the option back."""
+"""The errors of a sandbox that replaces the kernel, or does not permit the option."""
 
 
 class GatesUnsupported(Exception):
@@ -45,9 +45,9 @@ class GatesUnsupported(Exception):
 class Gate:
     """Listens on an address, such as "127.0.0.1:8000" or ":8000" (all addresses), closed at first.
 
-    While it is closed, `socket` gets the connections; while it is open, whoever listens beside it. Raises OSError if
-    somebody else listens there already, also one who would share the port; `GatesUnsupported` if this kernel lets no
-    program choose.
+    While it is closed, `socket` gets the connections; while it is open, the other process on the port does. Raises
+    OSError if another process already listens there, even one that would share the port; `GatesUnsupported` if this
+    kernel lets no program choose.
     """
 
     def __init__(self, address: str) -> None:
@@ -70,7 +70,7 @@ class Gate:
         return int(self.socket.getsockname()[1])
 
     def open(self) -> None:
-        """Leaves new connections to the other process. Those that wait already are still ours."""
+        """Leaves new connections to the other process. Connections that already wait are still ours."""
         self._choose(_THEIRS)
 
     def close(self) -> None:
@@ -84,7 +84,8 @@ class Gate:
 
 
 def _family(host: str) -> tuple[socket.AddressFamily, str]:
-    """The family that Go takes for the host, as sockets of two families do not share a port; and the host in it."""
+    """The address family that Go uses for the host, as sockets of two families do not share a port; and the host in
+    it."""
     if host in ("", "0.0.0.0", "::"):
         return (socket.AF_INET6, "::") if _dual_stack() else (socket.AF_INET, "0.0.0.0")
     return (socket.AF_INET6 if ":" in host else socket.AF_INET), host
@@ -118,7 +119,7 @@ def _wait_until_free(family: socket.AddressFamily, host: str, port: int) -> None
 
 
 def _dual_stack() -> bool:
-    """Whether a socket of IPv6 can serve IPv4 too: Go then takes one for all addresses, also for "0.0.0.0"."""
+    """Whether an IPv6 socket can serve IPv4 too: Go then uses one for all addresses, even for "0.0.0.0"."""
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as probe:
         probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         probe.bind(("::ffff:127.0.0.1", 0))

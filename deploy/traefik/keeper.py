@@ -20,19 +20,19 @@ _POLL_S: Final = 0.02
 _ASK_S: Final = 1.0
 _RESTART_S: Final = (0.1, 2.0)  # first and longest pause between two starts
 _STEADY_S: Final = 10.0
-"""A Traefik that has run for so long is started again at once."""
+"""A Traefik that has run this long is restarted with the shortest pause."""
 _SAY_S: Final = (5.0, 60.0)
-"""How long Traefik may read its routes before that is said, and until it is said again."""
+"""How long Traefik may have no routes before that is logged, and until it is logged again."""
 
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
 
 class NeverReady(Exception):
-    """Traefik has ended before it had its routes for the first time: a mistake in its configuration."""
+    """Traefik has ended before it ever had its routes: its configuration has a mistake."""
 
 
 class Keeper:
-    """Runs `command`, again whenever it ends. `ready_url` answers 200 once Traefik has its routes."""
+    """Runs `command`, and restarts it whenever it ends. `ready_url` answers 200 once Traefik has its routes."""
 
     def __init__(self, command: Sequence[str], gates: Sequence[Gate], ready_url: str) -> None:
         self._command = command
@@ -55,10 +55,10 @@ class Keeper:
             stand_in.close()
 
     def stop(self) -> None:
-        """Tells Traefik to end. It finishes what it has accepted; whoever comes now gets 503."""
+        """Tells Traefik to end. It finishes what it has accepted; new clients get 503."""
         self._stopping.set()
         self._close_gates()
-        if self._opening is not None:  # whose question, if Traefik has accepted it, would hold up its end for 10 s
+        if self._opening is not None:  # if Traefik has accepted its request, that would delay Traefik's end by 10 s
             self._opening.cancel()
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
@@ -85,7 +85,7 @@ class Keeper:
     async def _run_once(self) -> int:
         self._process = process = await asyncio.create_subprocess_exec(*self._command, preexec_fn=_end_with_parent)
         self._opening = opening = asyncio.ensure_future(self._open_when_ready())
-        if self._stopping.is_set():  # `stop` was called before there was a process to tell
+        if self._stopping.is_set():  # `stop` was called before there was a process
             self.stop()
         try:
             return await process.wait()
@@ -106,8 +106,8 @@ class Keeper:
             if loop.time() >= say_at:
                 say_at = loop.time() + _SAY_S[1]
                 log.warning(
-                    "Traefik has had no routes for %d s, and clients get 503: its own lines here say what it cannot "
-                    "read, or %s is no route of it",
+                    "Traefik has had no routes for %d s, and clients get 503: its own log lines say what it cannot "
+                    "read, or %s is not one of its routes",
                     loop.time() - began,
                     self._ready_url,
                 )
@@ -138,6 +138,7 @@ async def _answers(url: str) -> bool:
 
 
 def _end_with_parent() -> None:
-    """In the new process: it is killed when its keeper is. A Traefik left alone would hold the next one's port."""
+    """Runs in the new process, which is killed when its keeper dies: a Traefik left alone would hold the port of the
+    next one."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Answers in Traefik's place, on its ports, while it starts: 503, so that whoever asked asks again."""
+"""Answers in Traefik's place, on its ports, while it starts: 503, so that clients try again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from typing import Final, cast
 
 MAX_AT_ONCE: Final = 1000
-"""Connections that are being answered. One more is closed at once."""
+"""The most connections that are answered at a time. Further ones are closed at once."""
 
 _READ_S: Final = 2.0
 _LINGER_S: Final = 1.0
@@ -21,13 +21,13 @@ ANSWER: Final = (
 
 
 class StandIn:
-    """`answer` is for `loop.create_server`. `close` ends what is being answered."""
+    """`answer` is for `loop.create_server`. `close` ends the connections that are being answered."""
 
     def __init__(self) -> None:
         self._answering: set[asyncio.BaseTransport] = set()
 
     def answer(self) -> asyncio.Protocol:
-        """What answers one request of a new connection, whatever it is."""
+        """A protocol that answers one request of a new connection, whatever it is."""
         return _Answer(self._answering)
 
     def close(self) -> None:
@@ -36,8 +36,8 @@ class StandIn:
 
 
 class _Answer(asyncio.Protocol):
-    """Reads one request, answers it, and reads what is left of it: closing before that would drop the answer. A TLS
-    handshake gets no answer: there is no certificate here. Whoever takes too long is let go."""
+    """Reads one request, answers it, and reads the rest of it: closing before that would drop the answer. A TLS
+    handshake gets no answer, as there is no certificate here. A client that takes too long is disconnected."""
 
     def __init__(self, answering: set[asyncio.BaseTransport]) -> None:
         self._answering = answering

@@ -1,7 +1,7 @@
 """`python -m deploy.traefik.tls`: whether Traefik can serve `tls.crt` with the key `tls.key` of a folder.
 
-Traefik says so too, but goes on, and ends every TLS handshake. So its keeper asks before it starts Traefik, and an
-operator before Traefik is to read a renewed certificate.
+Traefik reports a mistake too, but then runs and fails every TLS handshake. So the keeper checks before it starts
+Traefik, and an operator can check a renewed certificate before Traefik reads it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _KEY: Final = "tls.key"
 
 
 class CertificateUnusable(Exception):
-    """Says which file, why, and what to do."""
+    """The text says which file, why, and what to do."""
 
 
 def check(folder: Path) -> None:
@@ -39,7 +39,7 @@ def check(folder: Path) -> None:
 
 
 def main() -> int:
-    """Exit code 0 if it can; 1 with the reason if not."""
+    """Exits with 0 if Traefik can serve it, with 1 and the reason if not."""
     parser = argparse.ArgumentParser(prog="python -m deploy.traefik.tls", description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, default=Path("/etc/traefik/certificates"), help="%(default)s")
     try:

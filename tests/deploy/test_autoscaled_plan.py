@@ -61,7 +61,7 @@ def test_bounds(environ: dict[str, str], bounds: tuple[int, int]) -> None:
         ({"EDGES": "automatic"}, "EDGES=automatic: expected a number from 1 to 16, or auto"),
         ({"EDGES": "auto", "EDGES_MIN": "0"}, "EDGES_MIN=0: expected a number from 1 to 16"),
         ({"EDGES": "auto", "EDGES_MAX": "17"}, "EDGES_MAX=17: expected a number from 1 to 16"),
-        ({"EDGES": "auto", "EDGES_MIN": "7"}, "EDGES_MIN=7 is above EDGES_MAX=6: lower the one or raise the other"),
+        ({"EDGES": "auto", "EDGES_MIN": "7"}, "EDGES_MIN=7 is above EDGES_MAX=6: lower the first or raise the second"),
         ({"EDGES_MAX": "4"}, "EDGES_MAX=4 is a bound for the autoscaler, which EDGES=auto starts: write EDGES=auto "),
         (AUTO | {"FAIRLEAD_CAPACITY_MAX_EDGES": "9"}, "make up sets it. Write EDGES_MAX=9, and unset FAIRLEAD_CAP"),
     ],

@@ -290,5 +290,5 @@ def test_the_script_makes_every_secret_and_writes_over_none(tmp_path: Path) -> N
     secrets = re.findall(r"^[A-Z_]+=(.*)$", made, re.MULTILINE)
     assert len(secrets) == len(set(secrets)) == 9 and all(re.fullmatch(r"[0-9a-f]{64}", one) for one in secrets)
     again = subprocess.run(script, capture_output=True, text=True)
-    assert again.returncode == 1 and "there already" in again.stderr
+    assert again.returncode == 1 and "exists already" in again.stderr
     assert (tmp_path / ".env").read_text() == made and (tmp_path / ".env").stat().st_mode & 0o77 == 0

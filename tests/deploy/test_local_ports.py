@@ -26,6 +26,6 @@ def test_several_taken_ports_end_in_one_command_that_avoids_them() -> None:
         *each, command = str(refused.value).splitlines()
         assert [re.findall(r"^port (\d+)", line) for line in each] == [[str(port)] for port in taken.values()]
         suggested = dict(re.findall(r"(\w+)=(\d+)", command))
-        assert command.startswith("all of it: make up ") and set(suggested) == {"PORT", "NATS_PORT", "DETACH"}
+        assert command.startswith("all together: make up ") and set(suggested) == {"PORT", "NATS_PORT", "DETACH"}
         chosen = {PORT_VARIABLES[field]: str(port) for field, port in free.items()} | suggested
         require_free(plan_from({**chosen, "EDGES": "1"}), {})

@@ -299,7 +299,7 @@ def test_up_after_a_crash_of_supervisord_clears_what_it_left(checkout: Checkout)
     done = checkout.make("up")
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "was not stopped in order" in done.stdout
+    assert "was not stopped properly" in done.stdout
     wait_until(lambda: checkout.running().count("edge-1") == 1, "one edge-1 runs")
 
 

@@ -1,3 +1,3 @@
-"""The dashboards, as a maintainer reads them: titles, queries, units. `python -m deploy.observe.dashboards` makes the
+"""The dashboards in a form for maintainers: titles, queries, units. `python -m deploy.observe.dashboards` makes the
 JSON that Grafana reads.
 """

@@ -1,7 +1,7 @@
-"""What a dashboard consists of.
+"""The parts of a dashboard.
 
-A query is PromQL. $w is the window of rates, which Grafana chooses by the length of the picture; $edge stands for the
-edges that the reader has chosen, on boards that offer the choice.
+A query is PromQL. $w is the window of rates, which Grafana chooses by the time range; $edge stands for the edges that
+the reader has chosen, on boards that offer the choice.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ Unit = Literal["short", "percentunit", "s", "bytes", "ops", "Bps"]
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture. `queries` has PromQL by legend; a legend may name labels, as {{instance}}. `note` says what to look
-    for. With `stat` it is one number instead of a curve."""
+    """One panel. `queries` has PromQL by legend; a legend may name labels, such as {{instance}}. `note` says what to
+    look for. With `stat` it shows one number instead of a curve."""
 
     title: str
     unit: Unit

@@ -1,4 +1,4 @@
-"""What it uses for what it carries, how much more it can take, and what the coming hours need."""
+"""What the cluster uses for its load, how much more it can take, and what the coming hours need."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ CAPACITY: Final = Board(
     "Fairlead: capacity",
     [
         Panel(
-            "Clients of all edges", "short", {"": "fairlead_cluster_connections"}, "As the metrics service counts them."
+            "Clients of all edges", "short", {"": "fairlead_cluster_connections"}, "As counted by the metrics service."
         ),
         Panel(
             "Cores used",
             "short",
             {"{{service}}": "sum by (service) (rate(fairlead_cluster_process_cpu_seconds_total[$w]))"},
-            "An edge uses one at most.",
+            "An edge uses at most one core.",
         ),
         Panel(
             "Fullest core of an edge",
@@ -40,13 +40,13 @@ CAPACITY: Final = Board(
                 "": 'sum(process_resident_memory_bytes{job="fairlead-edge"}) '
                 "/ clamp_min(sum(fairlead_edge_connections), 1)"
             },
-            "Of edges, with what they need without clients: it falls as clients come.",
+            "Of edges, including what they need without clients: it falls as clients are added.",
         ),
         Panel(
             "Descriptors",
             "percentunit",
             {"{{instance}}": f"process_open_fds{{{_OURS}}} / process_max_fds"},
-            "Used, of those that the process may open.",
+            "The share of the descriptors that the process may open.",
         ),
         Panel(
             "Evenness",
@@ -55,43 +55,43 @@ CAPACITY: Final = Board(
             "Connections of the fullest edge, divided by the mean. 1 is even.",
         ),
         Panel(
-            "Messages for a client",
+            "Messages per client",
             "ops",
             {
                 "": "sum(rate(fairlead_edge_messages_out_total[$w])) / clamp_min(sum(fairlead_edge_connections), 1)",
             },
-            "What makes an edge full: clients, times what each receives.",
+            "Clients, times the messages that each receives, are what fills an edge.",
         ),
         Panel(
             "Edges",
             "short",
             {"alive": "fairlead_cluster_edges", "draining": "fairlead_cluster_edges_draining"},
-            "By their heartbeats.",
+            "According to their heartbeats.",
         ),
         Panel(
             "Headroom",
             "short",
             {
-                "what binds": "fairlead_cluster_capacity_headroom_connections",
+                "in total": "fairlead_cluster_capacity_headroom_connections",
                 "{{resource}} alone": "fairlead_cluster_capacity_resource_headroom_connections",
             },
-            "Connections that the edges can take beyond those that they have.",
+            "How many more connections the edges can take.",
         ),
         Panel(
-            "What edges use of their limits",
+            "Share of the limits in use",
             "percentunit",
             {"{{resource}}": "max by (resource) (fairlead_cluster_capacity_edge_used_ratio)"},
-            "Of the edge that uses the most.",
+            "For the edge that uses the most.",
         ),
         Panel(
-            "Edges: recommended, needed, there",
+            "Edges: recommended, needed, running",
             "short",
             {
                 "recommended": "fairlead_cluster_recommended_edges",
                 "needed by the present load": "fairlead_cluster_capacity_needed_edges",
-                "there": "fairlead_cluster_edges - fairlead_cluster_edges_draining",
+                "running": "fairlead_cluster_edges - fairlead_cluster_edges_draining",
             },
-            "Recommended looks ahead; there without those that drain.",
+            "The recommended number looks ahead; edges that drain do not count as running.",
         ),
         Panel(
             "Forecast: edges",
@@ -99,7 +99,7 @@ CAPACITY: Final = Board(
             {
                 "within {{within}}, {{bound}}": "fairlead_cluster_forecast_edges",
             },
-            "The highest demand within so many hours: expected, and with the set certainty.",
+            "The highest demand within this time: expected, and at the configured certainty.",
         ),
         Panel(
             "Forecast: too few edges",
@@ -108,13 +108,13 @@ CAPACITY: Final = Board(
             "The probability that the load needs more edges than take clients now.",
         ),
         Panel(
-            "How good model and forecast are",
+            "Quality of model and forecast",
             "percentunit",
             {
                 "model, {{resource}} (R²)": "fairlead_cluster_capacity_fit_quality_ratio",
                 "error of the {{method}}": "fairlead_cluster_forecast_error_ratio",
             },
-            "R² near 1 and an error below that of the naive method are good.",
+            "Good: an R² near 1, and an error below that of the naive method.",
         ),
     ],
 )

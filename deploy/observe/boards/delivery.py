@@ -1,4 +1,4 @@
-"""From a publication to the sockets: what is taken, what waits, what comes late, what is missed."""
+"""From a publication to the sockets: what is accepted, what waits, what is late, what is missed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DELIVERY: Final = Board(
                 "publications": "sum(rate(fairlead_edge_publishes_total[$w]))",
                 "messages to clients": "sum(rate(fairlead_edge_messages_out_total[$w]))",
             },
-            "What was taken, and what was written to sockets, replies included.",
+            "What was accepted, and what was written to sockets, including replies.",
         ),
         Panel(
             "Delivery",
@@ -29,7 +29,7 @@ DELIVERY: Final = Board(
             "Error of the clocks",
             "s",
             {"{{instance}}": "fairlead_edge_clock_error_seconds"},
-            "Upper bound of the error of each edge's estimate of NATS's clock, by which deliveries are timed.",
+            "Upper bound of the error of each edge's estimate of NATS's clock, with which deliveries are timed.",
         ),
         Panel(
             "Publishes that wait for NATS",
@@ -38,38 +38,38 @@ DELIVERY: Final = Board(
                 "in flight": "sum(fairlead_edge_publishes_in_flight)",
                 "behind them": "sum(fairlead_edge_publishes_waiting)",
             },
-            "Behind them: JetStream is slower than the publishers.",
+            "Publishes behind those in flight show that JetStream is slower than the publishers.",
         ),
         Panel(
             "Publishes that failed",
             "ops",
             {"{{cause}}": "sum by (cause) (rate(fairlead_edge_publishes_failed_total[$w]))"},
-            "storage, timeout and away are NATS's; busy: too many waited; full: a namespace that refuses.",
+            "storage, timeout and away come from NATS; busy: too many waited; full: a namespace refuses new ones.",
         ),
         Panel(
             "Gaps in live messages",
             "ops",
             {
                 "gaps, filled: {{namespace}}": "sum by (namespace) (rate(fairlead_edge_gaps_total[$w]))",
-                "holes, told: {{namespace}}": "sum by (namespace) (rate(fairlead_edge_holes_total[$w]))",
+                "holes: {{namespace}}": "sum by (namespace) (rate(fairlead_edge_holes_total[$w]))",
                 "syncs: {{namespace}}": "sum by (namespace) (rate(fairlead_edge_syncs_total[$w]))",
             },
-            "A hole is a gap that the history no longer had: its subscribers are told.",
+            "A hole is a gap that the history no longer had: the subscribers are informed.",
         ),
         Panel(
-            "Clients that come back",
+            "Clients that reconnect",
             "ops",
             {"{{transport}} {{library}}": "sum by (transport, library) (rate(fairlead_edge_reconnects_total[$w]))"},
-            "New connections of clients that recover channels: who loses its connections.",
+            "New connections of clients that recover channels: they show whose connections are lost.",
         ),
         Panel(
             "Recoveries",
             "ops",
             {
                 "recovered": "sum(rate(fairlead_edge_recovered_total[$w]))",
-                "could not": "sum(rate(fairlead_edge_unrecovered_total[$w]))",
+                "not recovered": "sum(rate(fairlead_edge_unrecovered_total[$w]))",
             },
-            "Clients that came back: with all that they had missed, or told that they could not.",
+            "Whether reconnecting subscribers got everything that they had missed, or were informed of a loss.",
         ),
         Panel(
             "Recoveries by client",
@@ -78,13 +78,13 @@ DELIVERY: Final = Board(
                 "{{transport}} {{library}} {{result}}": "sum by (transport, library, result) "
                 "(rate(fairlead_edge_recoveries_by_client_total[$w]))"
             },
-            "The same: whether one SDK, or one transport, comes back worse than the others.",
+            "The same by client: whether one SDK, or one transport, recovers worse than the others.",
         ),
         Panel(
             "Time to recover",
             "s",
             quantiles("fairlead_edge_recovery_seconds"),
-            "To find what a subscriber missed: in memory, or in the log.",
+            "Time to find what a subscriber missed, in memory or in the log.",
         ),
         Panel(
             "Catching up",
@@ -94,7 +94,7 @@ DELIVERY: Final = Board(
                 "reads of logs": "sum(rate(fairlead_edge_log_reads_total[$w]))",
                 "parts without a read": "sum(rate(fairlead_edge_log_parts_shared_total[$w]))",
             },
-            "Many clients that come back together share what was read.",
+            "Many clients that reconnect at the same time share what was read.",
         ),
         Panel(
             "Slow clients",

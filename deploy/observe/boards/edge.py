@@ -28,10 +28,10 @@ EDGE: Final = Board(
                 "soft limit": f"min(fairlead_edge_memory_soft_limit_bytes{{{_EDGE}}})",
                 "hard limit": f"min(fairlead_edge_memory_hard_limit_bytes{{{_EDGE}}})",
             },
-            "With the kernel's for connections. Above the soft limit new clients go elsewhere. A limit of 0 is off.",
+            "Includes the kernel's memory for connections. Above the soft limit new clients go elsewhere. 0: no limit.",
         ),
         Panel(
-            "Memory by what it is for",
+            "Memory by use",
             "bytes",
             {"{{part}}": f"sum by (part) (fairlead_edge_memory_part_bytes{{{_EDGE}}})"},
             "client_backlog is what waits for slow clients.",
@@ -46,7 +46,7 @@ EDGE: Final = Board(
             "Event loop: lateness",
             "s",
             quantiles(f"fairlead_process_loop_lag_seconds{{{_EDGE}}}", "instance"),
-            "How late a timer of 50 ms fires: what every client waits in addition.",
+            "How late a timer of 50 ms fires: every client waits this long in addition.",
         ),
         Panel(
             "Event loop: worst",
@@ -73,13 +73,13 @@ EDGE: Final = Board(
             "Time to connect a client",
             "s",
             quantiles(f"fairlead_edge_connect_seconds{{{_EDGE}}}"),
-            "Token, hook, limits, server-side subscriptions.",
+            "Includes token, hook, limits and server-side subscriptions.",
         ),
         Panel(
             "Time to subscribe a client",
             "s",
             quantiles(f"fairlead_edge_subscribe_seconds{{{_EDGE}}}"),
-            "With what it recovers.",
+            "Includes recovery.",
         ),
         Panel(
             "How clients connect",
@@ -88,7 +88,7 @@ EDGE: Final = Board(
                 "{{transport}} {{library}}": "sum by (transport, library) "
                 f"(rate(fairlead_edge_connects_total{{{_EDGE}}}[$w]))"
             },
-            "By transport and by the SDK that the client names.",
+            "By transport, and by the SDK that the client reports.",
         ),
         Panel(
             "Drain: clients left",
@@ -116,7 +116,7 @@ EDGE: Final = Board(
             "Clients that wait for their turn",
             "ops",
             {"{{instance}}": f"rate(fairlead_edge_waits_total{{{_EDGE}}}[$w])"},
-            "Thousands a second are a client that floods.",
+            "Thousands per second come from a client that floods the edge.",
         ),
         Panel(
             "Garbage collections",

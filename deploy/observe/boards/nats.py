@@ -1,4 +1,4 @@
-"""Each process's connection to NATS, and what goes through it."""
+"""Each process's connection to NATS, and its traffic."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ NATS: Final = Board(
     "nats",
     "Fairlead: NATS",
     [
-        Panel("Connected", "short", {"{{instance}}": "fairlead_process_nats_connected"}, "1 while there is a link."),
+        Panel("Connected", "short", {"{{instance}}": "fairlead_process_nats_connected"}, "1 while connected."),
         Panel(
             "Connections that dropped",
             "short",
             {"{{instance}}": "increase(fairlead_process_nats_disconnects_total[$w])"},
-            "While NATS is up: this process reads too slowly.",
+            "If NATS is up, this process reads too slowly.",
         ),
         Panel(
             "Not permitted",
@@ -36,25 +36,25 @@ NATS: Final = Board(
                 "{{instance}} in flight": "fairlead_edge_publishes_in_flight",
                 "{{instance}} behind them": "fairlead_edge_publishes_waiting",
             },
-            "At most edge.max_publishes_in_flight, and 16 times as many.",
+            "At most edge.max_publishes_in_flight are in flight, and at most 16 times as many wait.",
         ),
         Panel(
             "Time to store",
             "s",
             quantiles("fairlead_edge_publish_ack_seconds"),
-            "From sending a publish to JetStream's acknowledgement: the disk of the NATS server.",
+            "From sending a publish to JetStream's acknowledgement: it shows the speed of the NATS server's disk.",
         ),
         Panel(
             "Room of all streams",
             "percentunit",
             {"used": "fairlead_cluster_store_used_bytes / fairlead_cluster_store_limit_bytes"},
-            "Of the limit of the account or, without one, of what all streams may take.",
+            "As a share of the account's limit or, without one, of the limits of all streams.",
         ),
         Panel(
             "Room of the fullest streams",
             "percentunit",
             {"{{stream}}": "topk(8, fairlead_cluster_stream_bytes / fairlead_cluster_stream_limit_bytes)"},
-            "At 1 the oldest messages go, or new ones are refused.",
+            "At 1 the oldest messages are removed, or new ones are refused.",
         ),
         Panel(
             "Stored",
@@ -82,10 +82,10 @@ NATS: Final = Board(
             "Publishes and subscribes there get error 100; `/readyz` of the edge says why.",
         ),
         Panel(
-            "Copies that are up to date",
+            "Up-to-date copies",
             "short",
             {"fewest": "min(fairlead_cluster_stream_replicas_current / fairlead_cluster_stream_replicas)"},
-            "Of the stream that has the fewest; 1 is all of them.",
+            "For the stream with the smallest share; 1 is all copies.",
         ),
         Panel(
             "Heartbeats",

@@ -1,4 +1,4 @@
-"""The first look: is it well, and what does it carry?"""
+"""The first look: is the cluster healthy, and what is its load?"""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ OVERVIEW: Final = Board(
             "Alerts",
             "short",
             {"": 'count(ALERTS{alertstate="firing"}) or vector(0)'},
-            "Alerts that fire now. operations.md has a section for each.",
+            "Alerts that are firing. operations.md has a section for each.",
             stat=True,
         ),
         Panel(
             "Error budgets",
             "short",
             {"{{level}}": "fairlead:bad:ratio1h / on (level) fairlead:budget:ratio"},
-            "Bad events of the last hour, in units of what the objective allows: above 1 for a month misses it.",
+            "Bad events of the last hour, as a multiple of what the objective allows: above 1 for a month misses it.",
             stat=True,
         ),
         Panel(
             "Clients by edge",
             "short",
             {"{{instance}}": "fairlead_edge_connections"},
-            "A step down is an edge that went; its clients appear on the others.",
+            "A step down is an edge that stopped; its clients appear on the others.",
         ),
         Panel(
             "Clients that come and go",
@@ -39,7 +39,7 @@ OVERVIEW: Final = Board(
                 "accepted": "sum(rate(fairlead_edge_accepted_total[$w]))",
                 "closed with {{code}}": "sum by (code) (rate(fairlead_edge_closes_total[$w]))",
             },
-            "1001 is a drain, 1006 a cut network, 3012 a client that answers no ping.",
+            "1001 is a drain, 1006 a broken network, 3012 a client that does not answer pings.",
         ),
         Panel(
             "Messages",
@@ -68,19 +68,19 @@ OVERVIEW: Final = Board(
             "Error replies",
             "ops",
             {"{{code}}": "sum by (code) (rate(fairlead_edge_errors_total[$w]))"},
-            "100 is ours, and temporary; most others are the client's.",
+            "100 is a temporary error of the server; most others are caused by the client.",
         ),
         Panel(
             "Refused by limits",
             "ops",
             {"{{limit}}": "sum by (limit) (rate(fairlead_edge_limited_total[$w]))"},
-            "One address behind a proxy that is not in edge.trusted_proxies shows here.",
+            "A proxy that is missing in edge.trusted_proxies shows here, as all clients then have its address.",
         ),
         Panel(
             "Server API",
             "ops",
             {"{{method}} {{code}}": "sum by (method, code) (rate(fairlead_edge_api_calls_total[$w]))"},
-            "By method and code: 0 is success, 111 that too many were in progress.",
+            "By method and code: 0 is success, 111 means that too many calls were in progress.",
         ),
         Panel(
             "Clients refused before they connect",
@@ -98,7 +98,7 @@ OVERVIEW: Final = Board(
             "Backends: failures",
             "ops",
             {"{{call}} {{cause}}": "sum by (call, cause) (rate(fairlead_edge_backend_failures_total[$w]))"},
-            "no_responders: no backend is there; timeout: it is slow; error and bad_answer: see its log.",
+            "no_responders: there is no backend; timeout: it is slow; error and bad_answer: see its log.",
         ),
         Panel("Processes", "short", {"{{instance}}": "up"}, "1 while the process answers Prometheus."),
     ],

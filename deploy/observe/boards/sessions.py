@@ -32,7 +32,7 @@ SESSIONS: Final = Board(
             "Age of the oldest batch that is not in PostgreSQL yet.",
         ),
         Panel(
-            "One part of the log",
+            "Time for one part of the log",
             "s",
             quantiles("fairlead_sessions_batch_seconds"),
             "Time to fold it and to commit it: PostgreSQL's speed.",
@@ -41,13 +41,13 @@ SESSIONS: Final = Board(
             "Events that wait at edges",
             "short",
             {"{{instance}}": "fairlead_edge_session_events_waiting"},
-            "They grow while NATS is away.",
+            "The number grows while NATS is away.",
         ),
         Panel(
             "Events that wait at edges: time",
             "s",
             {"{{instance}}": "fairlead_edge_session_events_oldest_seconds"},
-            "Age of the oldest that JetStream has not acknowledged.",
+            "Age of the oldest event that JetStream has not acknowledged.",
         ),
         Panel(
             "Lost or set aside",
@@ -59,7 +59,7 @@ SESSIONS: Final = Board(
                 "of unknown types": "sum(rate(fairlead_sessions_unknown_types_total[$w]))",
                 "of unknown connections": "sum(rate(fairlead_sessions_unknown_facts_total[$w]))",
             },
-            "None of these should ever move.",
+            "All of these should stay at 0.",
         ),
         Panel(
             "Sessions interrupted and resumed",
@@ -68,7 +68,7 @@ SESSIONS: Final = Board(
                 "interrupted": "sum(rate(fairlead_sessions_interrupted_total[$w]))",
                 "resumed": "sum(rate(fairlead_sessions_resumed_total[$w]))",
             },
-            "Sessions that lost their connection, and those that went on over a new one.",
+            "Sessions that lost their connection, and sessions that continued on a new one.",
         ),
         Panel(
             "Edges lost",
@@ -103,13 +103,13 @@ SESSIONS: Final = Board(
                 "{{webhook}}: set aside": "sum by (webhook) (rate(fairlead_webhooks_dead_letters_total[$w]))",
                 "{{webhook}}: missed in the log": "sum by (webhook) (rate(fairlead_webhooks_overtaken_total[$w]))",
             },
-            "What is set aside waits for an operator; what was missed in the log is lost to the receiver.",
+            "Events set aside wait for an operator; events missed in the log are lost to the receiver.",
         ),
         Panel(
             "Webhooks: requests",
             "ops",
             {"{{webhook}}: {{outcome}}": "sum by (webhook, outcome) (rate(fairlead_webhooks_requests_total[$w]))"},
-            "By what came of them: anything but taken is sent again.",
+            "By outcome: everything except taken is sent again.",
         ),
         Panel(
             "Webhooks: time",
@@ -123,7 +123,7 @@ SESSIONS: Final = Board(
             {
                 "{{question}}: {{status}}": "sum by (question, status) (rate(fairlead_sessions_questions_total[$w]))",
             },
-            "By name and status: 503 says that PostgreSQL is away, or too slow for the filters.",
+            "By name and status: 503 means that PostgreSQL is away, or too slow for the filters.",
         ),
         Panel(
             "Read API: time",
@@ -141,7 +141,7 @@ SESSIONS: Final = Board(
             "Old sessions removed",
             "ops",
             {"": "sum(rate(fairlead_sessions_pruned_total[$w]))"},
-            "Ended for longer than sessions.keep.",
+            "Sessions that ended longer ago than sessions.keep.",
         ),
     ],
 )
