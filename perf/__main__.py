@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> int:
     )
     choices = parser.add_subparsers(title="modes", required=True, metavar="mode")
     named = [name for name in arguments[:1] if name in modes.NAMES]
-    for name in named or sorted(modes.NAMES):  # a mode that is named is the only one to be loaded
+    for name in named or sorted(modes.NAMES):  # only a named mode is loaded
         mode = importlib.import_module(f"perf.modes.{name}")
         text = (mode.__doc__ or "").strip()
         sub = choices.add_parser(

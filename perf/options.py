@@ -45,7 +45,7 @@ def add_publishing(parser: argparse.ArgumentParser, rate: float, seconds: float,
 
 
 def check_publishing(arguments: argparse.Namespace) -> None:
-    """Raises `Refusal`."""
+    """Raises `Refusal` for options of publishing that make no sense."""
     if arguments.size < SMALLEST:
         raise Refusal(f"--size is at least {SMALLEST} bytes: there is a stamp in each publication")
     if arguments.publish_rate < 0 or arguments.seconds <= 0:
@@ -87,7 +87,7 @@ def plan(arguments: argparse.Namespace, at: Target, dialect: Dialect) -> Plan:
 def own_plan(
     arguments: argparse.Namespace, stack: OwnStack, edges: Sequence[OwnEdge], channel: str, rooms: int = 1
 ) -> Plan:
-    """Clients with tokens, spread over `edges` in turn, each with a user of this run alone."""
+    """Clients with tokens, spread over `edges` in turn, each with its own user, who exists only in this run."""
     first, *others = [edge.port for edge in edges]
     dialect = Centrifuge(
         channel=channel, rooms=rooms, user=f"perf-{os.urandom(4).hex()}-{{i}}", token_secret=stack.token_secret

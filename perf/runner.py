@@ -17,7 +17,7 @@ from perf.report.progress_bar import Bar, bar
 F = TypeVar("F", bound=Figures)
 
 Measure = Callable[[argparse.Namespace, Bar], Awaitable[F]]
-"""Does what the options say, and returns what it has measured."""
+"""Measures what the options ask for, and returns the figures."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -19,7 +19,7 @@ _DEFAULT_PORTS = {"traefik_sockets": 8002, "nats": 4222, "sessions": 8201}
 
 @dataclass(frozen=True, slots=True)
 class PerfSettings:
-    """`environ` is that of a process of the stack: the stack's secrets, overridden by the environment."""
+    """`environ` is the environment of a process of the stack: the stack's secrets, overridden by the environment."""
 
     token_secret: str = field(default="", repr=False)
     api_key: str = field(default="", repr=False)

@@ -2,6 +2,6 @@
 
 `fleet` starts the client processes (`worker`). Each opens its share on schedule (`pacing`, `generator`) with a client
 that does as little as the protocol allows (`wire_client`, `frames`, `delivery_counter`), in the protocol of the
-measured system (`dialects`). A backend publishes from a process of its own (`publisher`, `publish_targets`).
-`delivery` is one phase of a run: publish, wait, count.
+measured system (`dialects`). A backend publishes from a separate process (`publisher`, `publish_targets`). `delivery`
+is one phase of a run: publish, wait, count.
 """

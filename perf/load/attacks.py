@@ -1,4 +1,4 @@
-"""What one client can send to hold up an edge, each as fast as the edge reads it: a process of its own for one attack.
+"""What one client can send to hold up an edge, as fast as the edge reads it. Each attack runs in a separate process.
 
 An attack is an opening, which it sends on each of its sockets, and bytes that follow again and again. It reads and
 ignores all answers. A socket that the edge closes is replaced at once.
@@ -23,7 +23,8 @@ from perf.load.worker_messages import Begin, Finish, Ready
 
 FLOOD_BYTES: Final = 2 * 1024 * 1024
 SOCKET_BYTES: Final = 64 * 1024
-"""Of the kernel's buffer for what the edge has not read: what an attack has sent is soon read."""
+"""The size of the kernel's buffer for what the edge has not read, small so that what an attack has sent is soon
+read."""
 
 _COMPRESSED: Final = 0x40
 _MESSAGE_BYTES: Final = 60_000
@@ -74,7 +75,7 @@ def _many_fields() -> bytes:
 
 
 def _many_nodes() -> bytes:
-    """A command of 63 KB: a tags filter of 20,900 nodes, one with a field that is null."""
+    """A command of 63 KB: a tags filter of 20,900 nodes, one of which has a field that is null."""
     nodes = b",".join([b'{"op":null}', *[b"{}"] * 20_900])
     return frames.frame(frames.TEXT, b'{"id":1,"subscribe":{"channel":"a","tf":{"nodes":[%b]}}}' % nodes)
 
@@ -89,7 +90,7 @@ def _compressed() -> bytes:
 
 
 def attacks(host: str, port: int) -> Iterator[Attack]:
-    """All of them, in the order of the table."""
+    """All attacks, in the order of the table."""
     authority = f"{host}:{port}"
     upgrade = frames.upgrade_request(authority, PATH).decode()
     protobuf = frames.upgrade_request(authority, f"{PATH}?cf_protocol=protobuf").decode()
@@ -115,7 +116,7 @@ def attacks(host: str, port: int) -> Iterator[Attack]:
 
 @dataclass(frozen=True, slots=True)
 class Attackers:
-    """What a child process does: `sockets` of one attack."""
+    """The task of a child process: `sockets` connections of one attack."""
 
     name: str
     host: str
@@ -127,7 +128,7 @@ class Attackers:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """From a child at its end: how many bytes the edge took, and on how many connections."""
+    """Reported by a child at its end: how many bytes the edge read, and on how many connections."""
 
     sent_bytes: int
     connections: int

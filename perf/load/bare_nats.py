@@ -1,6 +1,6 @@
-"""What NATS alone takes from a publish to a subscriber: the figure that Fairlead's delivery is compared with.
+"""How long NATS alone takes from a publish to a subscriber: the figure that Fairlead's delivery is compared with.
 
-A process with one nats-py client that subscribes to each channel's bare subject, and samples the ages of what arrives
+It is a process with one nats-py client that subscribes to each channel's bare subject, and samples the ages of messages
 as the clients of a fleet do.
 """
 
@@ -59,7 +59,8 @@ async def _work(listening: Listening, pipe: Connection[object, object]) -> None:
 
 
 class BareSubscriber(ChildGroup[Listening]):
-    """`async with BareSubscriber(...) as subscriber:` it is subscribed; `await take()` returns what it received."""
+    """Inside `async with BareSubscriber(...) as subscriber:` it is subscribed; `await take()` returns what it
+    received."""
 
     def __init__(self, listening: Listening) -> None:
         super().__init__(main, [listening], "perf-bare-nats")

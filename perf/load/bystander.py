@@ -15,14 +15,14 @@ from perf.report.core_wait import core_wait_s
 PING_EVERY_S = 0.01
 CONNECT_EVERY_S = 0.1
 CONNECT_WITHIN_S = 1.0
-"""An application's patience with a new connect: past it the connect counts as refused."""
+"""How long an application waits for a new connect: after this time the connect counts as refused."""
 
 
 class Bystander:
     """`ping_s` are round trips, `connect_s` times of connects; `refused` are connects that failed, by cause.
 
-    `pids` are the processes that a ping passes. `own_ping_s` are the round trips without the time that these had to
-    wait for a core, which other processes of the machine had.
+    `pids` are the processes that a ping passes. `own_ping_s` are the round trips without the time for which these
+    processes had to wait for a core because of other processes of the machine.
     """
 
     def __init__(self, url: str, token: str, pids: Sequence[int] = ()) -> None:
@@ -36,7 +36,8 @@ class Bystander:
         self.lost = False
 
     async def watch(self, seconds: float) -> None:
-        """Pings one after the other on one connection, and connects at a fixed rate, however long those take."""
+        """Sends one ping after the other on one connection, and connects at a fixed rate, however long connects
+        take."""
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         async with connected(self._url, self._token) as client:

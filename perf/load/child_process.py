@@ -25,7 +25,7 @@ Task = TypeVar("Task")
 Main = Callable[[Task, "Connection[object, object]"], None]
 
 # A fork of this process would share its loop and signal handlers. The children are forks of a process that does nothing
-# else and has loaded what they need: a run starts dozens of them, and each would load it for a third of a second.
+# else and has loaded what they need: a run starts dozens of them, and loading takes a third of a second.
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["perf.load.worker", "perf.load.publisher_process"])
 
@@ -34,7 +34,7 @@ END_WITHIN_S = 2.0
 
 
 class ChildDied(RunFailed):
-    """A process of perf ended, or did not answer, before it had given its figures."""
+    """A process of perf ended, or did not answer, before it had delivered its figures."""
 
 
 class ChildProcess(Generic[Task]):
@@ -69,12 +69,12 @@ class ChildProcess(Generic[Task]):
             self._pipe.send(message)
 
     def close(self) -> None:
-        """Closes the pipe, on which the child ends by itself."""
+        """Closes the pipe, after which the child ends by itself."""
         asyncio.get_running_loop().remove_reader(self._pipe.fileno())
         self._pipe.close()
 
     def end(self) -> None:
-        """After `close`: waits for the end of the process, and kills it if it does not come."""
+        """Call it after `close`: waits until the process ends, and kills it if it does not."""
         self._process.join(END_WITHIN_S)
         if self._process.is_alive():
             self._process.kill()
@@ -129,12 +129,12 @@ class ChildGroup(Generic[Task]):
         return [child.pid for child in self._children]
 
     def send(self, message: object) -> None:
-        """To every child."""
+        """Sends a message to every child."""
         for child in self._children:
             child.send(message)
 
     async def until(self, check: Callable[[], bool], within_s: float) -> bool:
-        """Waits until `check()` holds; False if it does not within the time. Raises `ChildDied`.
+        """Waits until `check()` holds; returns False if it does not hold within the time. Raises `ChildDied`.
 
         `check` is called after each message.
         """
@@ -150,7 +150,7 @@ class ChildGroup(Generic[Task]):
         return True
 
     def received(self, number: int, message: object) -> None:
-        """Called with each message of child `number` but `Ready`."""
+        """Called with each message of child `number` except `Ready`."""
         raise NotImplementedError
 
     def is_done(self, number: int) -> bool:
@@ -181,7 +181,7 @@ def run(
     task: Task,
     pipe: Connection[object, object],
 ) -> None:
-    """In the child: its whole life. Ctrl-C reaches it too, but the parent decides what that means."""
+    """Runs the child, from beginning to end. Ctrl-C reaches it too, but the parent decides what that means."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(EOFError, BrokenPipeError):
         uvloop.run(work(task, pipe))

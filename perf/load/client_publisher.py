@@ -14,13 +14,13 @@ from perf.load.tally import Tally
 from perf.load.wire_client import WireClient
 
 MAX_BURST = 64
-"""Publications in one turn of the loop at most; incoming data is read in between."""
+"""The most publications in one turn of the loop; incoming data is read in between."""
 
 MAX_LATENESS_SAMPLES = 200_000
 
 
 class ClientPublisher:
-    """`clients` take turns. What was published is in `tally`: `progress.published`, `publish_lateness_s`."""
+    """`clients` take turns. `tally` says what was published: `progress.published`, `publish_lateness_s`."""
 
     def __init__(
         self, publishing: ClientPublishing, dialect: Dialect, clients: Sequence[WireClient], tally: Tally

@@ -14,7 +14,7 @@ SWEEP_INTERVAL_S = 0.05
 """Resolution of timeouts, and of the samples of the loop's lateness."""
 
 MAX_LAG_SAMPLES = 100_000
-"""Over an hour of sweeps."""
+"""Enough for over an hour of sweeps."""
 
 CLOSES_AT_ONCE = 250
 
@@ -29,7 +29,7 @@ class Connections:
         self._plan = plan
         self._loop_lag_s = loop_lag_s
         self._loop = asyncio.get_running_loop()
-        self._opening: dict[WireClient, asyncio.Task[None]] = {}  # oldest first: the sweep stops at the first young one
+        self._opening: dict[WireClient, asyncio.Task[None]] = {}  # oldest first: the sweep stops at a recent one
         self._open: dict[WireClient, None] = {}  # established ones whose socket is not closed yet, oldest first
         self._emptied = asyncio.Event()
         self._sweeping: asyncio.TimerHandle | None = None
@@ -39,7 +39,7 @@ class Connections:
         return list(self._open)
 
     def watch(self) -> None:
-        """From now on, clients that take longer than the plan's timeout are given up."""
+        """Gives up clients that take longer than the plan's timeout, from now on."""
         self._sweeping = self._loop.call_later(SWEEP_INTERVAL_S, self._sweep, time.monotonic() + SWEEP_INTERVAL_S)
 
     def dial(self, client: WireClient, port: int) -> None:
@@ -55,7 +55,7 @@ class Connections:
         self._opening.pop(client, None)
 
     def closed(self, client: WireClient) -> None:
-        """Its socket is."""
+        """Notes that the client's socket is closed."""
         self._open.pop(client, None)
         if not self._open:
             self._emptied.set()

@@ -32,7 +32,7 @@ class Server(Protocol):
 
 @dataclass(frozen=True)
 class Usage:
-    """Of several servers together."""
+    """The usage of several servers together."""
 
     rss_bytes: int
     cpu_s: float
@@ -85,7 +85,7 @@ class Delivery:
     cost: Usage
     began_at: float
     ended_at: float
-    processes: int  # of the clients
+    processes: int  # the number of client processes
 
     @property
     def lost(self) -> int:

@@ -14,7 +14,7 @@ from typing import Protocol
 from perf.load.payload import MARKER, stamps
 
 MAX_SAMPLES = 500_000
-"""Ages that one process keeps between two takes; past it messages are counted and not sampled."""
+"""How many ages one process keeps between two takes; further messages are only counted, not sampled."""
 
 TAIL_BYTES = 256
 
@@ -23,8 +23,9 @@ TAIL_BYTES = 256
 class Deliveries:
     """What was received between two takes.
 
-    `ages_s` count from when a publication was due to when its bytes were read here: open loop, nothing is left out.
-    `gaps` are publications that a client never got before a later one, `repeats` those that it got again or late.
+    `ages_s` are the times from when a publication was due to when its bytes were read here: open loop, so nothing is
+    left out. `gaps` are publications that a client did not get before a later one, `repeats` publications that it got
+    again or late.
     """
 
     messages: int = 0
@@ -33,7 +34,7 @@ class Deliveries:
     repeats: int = 0
     pings: int = 0
     last_at: float = 0.0  # time.monotonic() of the last message; only with ages
-    cpu_s: float = 0.0  # what this process used meanwhile
+    cpu_s: float = 0.0  # the CPU seconds of this process meanwhile
 
     def add(self, other: Deliveries) -> None:
         self.messages += other.messages
@@ -53,14 +54,14 @@ def total(parts: Iterable[Deliveries]) -> Deliveries:
 
 
 class Receiver(Protocol):
-    """A client as far as the counter knows it."""
+    """A client, as the counter sees it."""
 
     next_number: int  # of the publication that it expects next
     last: bytes  # the end of the bytes that held the newest publication
 
 
 class DeliveryCounter:
-    """Shared by all clients of a process. One age is taken of `every` messages, none if `every` is 0.
+    """Shared by all clients of a process. It takes one age of `every` messages, none if `every` is 0.
 
     `ordered`: follow the numbers of each client's one channel from 0 on.
     """
@@ -81,9 +82,11 @@ class DeliveryCounter:
         return taken
 
     def count_like_last(self, client: Receiver, data: bytes) -> bool:
-        """Counts `data` if it is nothing but whole frames like the last one: of its size, with as many messages each.
+        """Counts `data` if it consists only of whole frames like the last one: with the same size, and as many messages
+        each.
 
-        Under load that is nearly every read, and saves looking at each frame. False: nothing was counted.
+        Under load this holds for nearly every read, and saves examining each frame. Returns False if nothing was
+        counted.
         """
         frames, rest = divmod(len(data), self._frame_size)
         messages = frames * self._frame_messages

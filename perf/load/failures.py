@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Mapping
 
 MAX_CAUSES = 64
-"""Distinct causes in one report: a server that gives each client another reason must not fill the memory."""
+"""The most distinct causes in one report: a server that gives each client a different reason must not fill the
+memory."""
 
 OTHER = "other"
 
@@ -25,7 +26,7 @@ _REMOTE = {errno.ECONNREFUSED: "refused", errno.ECONNRESET: "reset", errno.EPIPE
 
 
 def of_os_error(error: OSError, stage: str) -> str:
-    """For an error of the socket during `stage`."""
+    """The cause of an error of the socket during `stage`."""
     number = error.errno or 0
     if number in _LOCAL:
         return _LOCAL[number]
@@ -35,7 +36,7 @@ def of_os_error(error: OSError, stage: str) -> str:
 
 
 def of_end(error: Exception | None, stage: str) -> str:
-    """For the end of the TCP connection without a close frame, by an error or by an orderly end of file."""
+    """The cause of an end of the TCP connection without a close frame, by an error or by an orderly end of file."""
     return of_os_error(error, stage) if isinstance(error, OSError) else f"eof ({stage})"
 
 
@@ -60,7 +61,7 @@ def of_garbage(what: str) -> str:
 
 
 def count(causes: Counter[str], cause: str) -> None:
-    """Adds one to a bounded counter: past `MAX_CAUSES` distinct causes, a new one counts as `OTHER`."""
+    """Adds one to a bounded counter: after `MAX_CAUSES` distinct causes, a new one counts as `OTHER`."""
     causes[cause if cause in causes or len(causes) < MAX_CAUSES else OTHER] += 1
 
 

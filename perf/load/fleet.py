@@ -15,10 +15,11 @@ from perf.load.worker_messages import Begin, BeginPublishing, ComeBack, Finish, 
 
 ANSWER_WITHIN_S = 30.0
 CLOSES_PER_S = 2_000
-"""Fewer closing handshakes than a machine with few cores manages."""
+"""Closing handshakes per second: fewer than a machine with few cores can do."""
 
 LEAD_S = 0.3
-"""Between the message to begin and the first connection: longer than it takes the message to reach every process."""
+"""The time between the message to begin and the first connection: longer than the message takes to reach every
+process."""
 
 
 @dataclass(slots=True)
@@ -31,8 +32,8 @@ class _Worker:
 class Fleet(ChildGroup[Plan]):
     """`async with Fleet(plan, 2) as fleet:` then `begin()`, `until(...)` as often as needed, `finish()`.
 
-    `plan.schedule` is that of the whole run; each process takes every n-th of it. `on_progress` is called with each
-    change. Leaving the block ends the processes, whatever happened.
+    `plan.schedule` is the schedule of the whole run; each process takes every n-th event. `on_progress` is called with
+    each change. Leaving the block ends the processes, whatever happened.
     """
 
     def __init__(self, plan: Plan, processes: int, on_progress: Callable[[Progress], None] = lambda _: None) -> None:
@@ -45,32 +46,32 @@ class Fleet(ChildGroup[Plan]):
 
     @property
     def progress(self) -> Progress:
-        """Of the whole fleet, at most a fraction of a second old."""
+        """The progress of the whole fleet, at most a fraction of a second old."""
         return sum((one.progress for one in self._workers), Progress())
 
     @property
     def settled(self) -> bool:
-        """True if every connection of the run was established or has failed."""
+        """Whether every connection of the run was established or has failed."""
         return self.progress.settled >= self._plan.schedule.count
 
     def begin(self) -> float:
-        """Starts the schedule. Returns the time of its zero, of `time.monotonic`."""
+        """Starts the schedule. Returns the time at which it begins, of `time.monotonic`."""
         self.started_at = time.monotonic() + LEAD_S
         self.send(Begin(self.started_at))
         return self.started_at
 
     def begin_publishing(self) -> float:
-        """Lets the clients publish what the plan has for them. Returns the time of that schedule's zero."""
+        """Lets the clients publish as planned. Returns the time at which that schedule begins."""
         start = time.monotonic() + LEAD_S
         self.send(BeginPublishing(start))
         return start
 
     def stop_reading(self, below: int) -> None:
-        """Clients with smaller numbers read nothing any more."""
+        """Clients with numbers below `below` stop reading."""
         self.send(StopReading(below))
 
     def come_back(self) -> None:
-        """Clients that were lost reconnect all together, if the plan has them wait for that."""
+        """Lost clients reconnect all together, if the plan makes them wait for this call."""
         self.send(ComeBack())
 
     async def take(self) -> Deliveries:
@@ -105,7 +106,7 @@ class Fleet(ChildGroup[Plan]):
 
 
 def _share(plan: Plan, number: int, processes: int) -> Plan:
-    """What process `number` does of the whole plan."""
+    """The part of process `number` in the whole plan."""
     publishing = plan.client_publishing
     if publishing is not None:
         publishing = replace(publishing, schedule=replace(publishing.schedule, first=number, step=processes))

@@ -1,7 +1,7 @@
 """The client's half of RFC 6455, as little of it as a load generator needs. Pure bytes.
 
-Frames are masked, as the RFC demands of a client, with a key of zeros: the server does its full work, the generator
-does none. Masking protects from hostile intermediaries, which loopback does not have.
+Frames are masked, as the RFC requires of a client, with a key of zeros: the server has to unmask, but the generator
+need not mask. Masking protects against hostile intermediaries, which loopback does not have.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from hashlib import sha1
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
 MAX_FRAME_BYTES = 1024 * 1024
-"""What the strictest SDKs take in one frame; a larger one ends the connection as an error."""
+"""What the strictest SDKs accept in one frame; a larger frame ends the connection with an error."""
 
 MAX_HEAD_BYTES = 16 * 1024
 
@@ -27,7 +27,7 @@ class BadFrame(Exception):
 def upgrade_request(authority: str, path: str, headers: str = "") -> bytes:
     """The opening handshake. `authority` is host:port, `headers` further lines, each ended by CRLF.
 
-    The key is always the same: one answer to compare with.
+    The key is always the same, so that there is only one answer to compare with.
     """
     return (
         f"GET {path} HTTP/1.1\r\nHost: {authority}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

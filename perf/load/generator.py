@@ -20,16 +20,16 @@ from perf.load.tally import Progress, Tally
 from perf.load.wire_client import WireClient
 
 MAX_BURST = 32
-"""Connections started in one turn of the loop at most; replies are read in between."""
+"""The most connections that are started in one turn of the loop; replies are read in between."""
 
 RECONNECT_WAIT_S = 0.2
-"""Between a client's attempts to reconnect. The first one is made at once."""
+"""The time between a client's attempts to reconnect. The first attempt is made at once."""
 
 
 class Generator:
-    """One pacing timer and one sweep for all clients, nothing for each.
+    """Has one pacing timer and one sweep for all clients, and no timer for a single one.
 
-    Call `begin`, watch `progress`, then `await finish()`. It owns the wire clients, and so hears what becomes of each.
+    Call `begin`, watch `progress`, then `await finish()`. It owns the wire clients, which report their events to it.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -45,7 +45,7 @@ class Generator:
         self._publisher: ClientPublisher | None = None
         self._start = 0.0
         self._finishing = False
-        self._away: list[WireClient] = []  # clients that were lost, and wait until they are told to reconnect
+        self._away: list[WireClient] = []  # lost clients that wait until they are told to reconnect
 
     @property
     def progress(self) -> Progress:

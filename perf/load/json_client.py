@@ -16,7 +16,7 @@ import websockets
 from websockets.asyncio.client import ClientConnection
 
 ANSWER_S = 10.0
-"""How long a reply may take; past it the run has failed."""
+"""How long a reply may take before the run fails."""
 
 
 class JsonClient:
@@ -30,7 +30,7 @@ class JsonClient:
         self.reading = asyncio.create_task(self._read())
 
     async def command(self, **request: Any) -> dict[str, Any]:
-        """Sends a command; its reply, also if that is an error. Raises `TimeoutError`."""
+        """Sends a command; returns its reply, even if that is an error. Raises `TimeoutError`."""
         self._last_id += 1
         future = self._replies[self._last_id] = asyncio.get_running_loop().create_future()
         await self._socket.send(msgspec.json.encode({"id": self._last_id, **request}).decode())

@@ -1,7 +1,7 @@
 """Open-loop pacing: when each connection of a run is due. Pure: time is an argument.
 
-Due times depend on the clock alone, never on the server. A generator that waited for replies would send less just when
-the server stalls, and so leave the stall out of its own figures (coordinated omission).
+Due times depend on the clock alone, never on the server. A generator that waited for replies would send less exactly
+when the server stalls, and so leave the stall out of its figures (coordinated omission).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 class Schedule:
     """`count` events at `rate` a second, of which this process takes every `step`-th from `first` on.
 
-    The processes interleave, instead of taking a stretch each, so that the arrival rate of the whole run is even.
+    The processes interleave, instead of taking consecutive parts, so that the arrival rate of the whole run is even.
     Raises ValueError for a rate that is not above 0, a negative count, or an impossible share.
     """
 

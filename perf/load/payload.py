@@ -1,7 +1,7 @@
 """What perf publishes: a JSON object with the time when it was due and its number within its channel. Pure.
 
-The stamp is in the middle of a string of ASCII letters, so that it survives whatever a system wraps around it, and is
-found by its marker without decoding anything. Times are of `time.monotonic_ns`, the same clock for all processes.
+The stamp is in the middle of a string of ASCII letters, so that it survives in whatever a system wraps around it, and
+is found by its marker without decoding. Times are of `time.monotonic_ns`, the same clock for all processes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 MARKER = b"perf@"
-"""Once in every payload, and in nothing else that a server sends."""
+"""Occurs once in every payload, and in nothing else that a server sends."""
 
 SMALLEST = 43
 """Bytes of a payload without padding."""

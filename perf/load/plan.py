@@ -1,4 +1,4 @@
-"""What one client process is to do: plain data that travels to it. Times and numbers are those of the whole run."""
+"""What one client process has to do, as plain data that is sent to it. Times and numbers are those of the whole run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Plan:
     schedule: Schedule
     connect_timeout_s: float = 10.0
     source_spread: int = 1  # local addresses 127.77.x.y to connect from, in turn; 1 lets the kernel choose
-    sample_every: int = 1  # one age of so many messages, 0: none
+    sample_every: int = 1  # one age is sampled of this many messages, 0: none
     ordered: bool = False  # follow the numbers of each client's channel
     client_publishing: ClientPublishing | None = None
     reconnect_port: int = 0  # where lost clients reconnect at once, with their positions; 0: they do not

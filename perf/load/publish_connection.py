@@ -34,7 +34,7 @@ class PublishConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     async def open(self) -> None:
-        """Raises OSError."""
+        """Connects. Raises OSError."""
         await asyncio.get_running_loop().create_connection(lambda: self, "127.0.0.1", self._target.port)
 
     def publish(self, channel: str, data: bytes) -> None:

@@ -18,7 +18,7 @@ class PublishFailed(RunFailed):
 
 
 class PublishPool:
-    """Made by `publish_pool`. A connection for each publication in flight."""
+    """Made by `publish_pool`. It has a connection for each publication in flight."""
 
     def __init__(self, target: PublishTarget) -> None:
         self._target = target
@@ -36,7 +36,7 @@ class PublishPool:
             self._free.put_nowait(connection)
 
     async def publish(self, channel: str, data: bytes) -> None:
-        """Returns when the publication was answered, which is all that most systems tell. Raises `PublishFailed`."""
+        """Returns when the publication was answered, which is all that most systems report. Raises `PublishFailed`."""
         connection = await self._free.get()
         if connection in self._lost:
             raise PublishFailed(f"a connection for publishing was lost: {self._lost[connection]}")

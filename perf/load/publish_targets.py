@@ -22,7 +22,7 @@ class PublishTarget(abc.ABC):
     port: int  # of 127.0.0.1
 
     answered: ClassVar[bool] = True
-    """True if each publication is answered by an HTTP response; the next one on that connection then waits for it."""
+    """Whether each publication is answered by an HTTP response; the next one on that connection then waits for it."""
 
     greeting: ClassVar[bytes] = b""
     """Sent once after connecting."""
@@ -32,7 +32,7 @@ class PublishTarget(abc.ABC):
         """The bytes of one publication of some JSON."""
 
     def took(self, body: bytes) -> bool:
-        """True if an answer of status 2xx with this body is a success."""
+        """Whether an answer with status 2xx and this body is a success."""
         return True
 
     def reply(self, data: bytes) -> bytes:
@@ -92,7 +92,8 @@ class NatsPublish(PublishTarget):
 
 @dataclass(frozen=True, slots=True)
 class FairleadOnNats(NatsPublish):
-    """Into a channel of Fairlead without history, past its server API: the edge's cost is that of delivery alone."""
+    """Publishes to a channel of Fairlead without history, bypassing the server API, so that an edge's cost is delivery
+    alone."""
 
     def subject(self, channel: str) -> str:
         return subjects.ephemeral(channel)
@@ -100,7 +101,8 @@ class FairleadOnNats(NatsPublish):
 
 @dataclass(frozen=True, slots=True)
 class FairleadLogOnNats(NatsPublish):
-    """Into channels with history, past the server API, without waiting for JetStream's acknowledgements."""
+    """Publishes to channels with history, bypassing the server API, without waiting for JetStream's
+    acknowledgements."""
 
     history_class: str = ""
     partitions: int = 1

@@ -1,7 +1,7 @@
 """A backend that publishes: on schedule (open loop), or as fast as it is answered.
 
-It reports how late it was itself. The age of a publication counts from when it was due, so a publisher that waits for a
-free connection hides nothing.
+It reports its own lateness. The age of a publication counts from when it was due, so waiting for a free connection
+hides nothing.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ MAX_SAMPLES = 200_000
 class Publishing:
     """`channels` take turns; each counts its publications from `first`.
 
-    With `schedule`: open loop. Without: as many as fit into `seconds`, with `window` of them unanswered at any time,
-    which is a system at its limit, whose ages mean nothing.
+    With `schedule`: open loop. Without: as many as fit into `seconds`, with `window` of them unanswered at any time;
+    the system is then at its limit, and ages mean nothing.
     """
 
     target: PublishTarget
@@ -53,7 +53,7 @@ class Published:
     """`accepted` were answered with success, or were sent to a target that does not answer.
 
     `lateness_s` is how late each was sent: more than a few milliseconds mean a publisher without enough CPU, or a
-    system that answers more slowly than it is asked.
+    system that answers more slowly than requests arrive.
     """
 
     due: int = 0

@@ -1,4 +1,4 @@
-"""The publisher's process, seen from the run: started before it, begun at a moment, asked for its figures."""
+"""The publisher's process, as the run sees it: started in advance, told when to begin, asked for its figures."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class PublisherProcess(ChildGroup[Publishing]):
         self._published: Published | None = None
 
     def begin(self) -> float:
-        """Starts the schedule. Returns the time of its zero, of `time.monotonic`."""
+        """Starts the schedule. Returns the time at which it begins, of `time.monotonic`."""
         start = time.monotonic() + LEAD_S
         self.send(Begin(start))
         return start

@@ -8,7 +8,7 @@ from proto.events import BY_CLIENT, BY_NETWORK, Closed, EventBatch, Opened, Sess
 
 EDGES = 4
 HELD = 500
-"""Clients of an edge that are connected at any time."""
+"""How many clients of an edge are connected at any time."""
 
 FACTS_OF_A_CLIENT = 4
 _START_MS = 1_760_000_000_000
@@ -36,7 +36,7 @@ def batches(events: int, per_batch: int = 200) -> Iterator[EventBatch]:
 
 
 def _facts(edge: int, number: int, clients: int) -> list[SessionEvent]:
-    """Client `number` of an edge connects, and the one that connected `HELD` before it leaves."""
+    """Client `number` of an edge connects, and the client that connected `HELD` clients earlier leaves."""
     facts: list[SessionEvent] = []
     at = _START_MS + number
     if number < clients:
@@ -81,12 +81,13 @@ def _facts(edge: int, number: int, clients: int) -> list[SessionEvent]:
 
 
 def _user(edge: int, number: int) -> str:
-    """The user of a lost client is also the user of one that connects to the next edge just after the loss."""
+    """The user of a client. A lost client has the same user as a client that connects to the next edge just after the
+    loss."""
     before = _lost_before(number)
     return f"{edge}-{number}" if before is None else f"{(edge - 1) % EDGES}-{before}"
 
 
 def _lost_before(number: int) -> int | None:
-    """The client of the edge before that is lost just before client `number` of an edge connects, if there is one."""
+    """The client of the previous edge that is lost just before client `number` of an edge connects, if there is one."""
     before = number - HELD - 1
     return before if before >= 0 and before % 4 == 0 else None

@@ -1,9 +1,9 @@
-"""The SQL of a plausible month of sessions, made by PostgreSQL itself: what its read models would have of it.
+"""The SQL with which PostgreSQL makes a plausible month of sessions: the rows that the read models would have.
 
 A session is short (70 %), some hours long, or some days; one of seven is carried by several connections, half of
-these from several networks. Users, channels and the hours of a day are not alike: some have many more sessions than
-others. Each 16th session has a timeline. Whatever is counted is counted from these rows, so the read models agree with
-each other. Counts are written in the order of time, as a fold writes them: those of a period are on few pages.
+these from several networks. Users, channels and the hours of a day differ: some have many more sessions than others.
+Each 16th session has a timeline. All counts are made from these rows, so the read models agree with each other. Counts
+are written in the order of time, as a fold writes them, so that the counts of a period are on few pages.
 
 `{day}` is the day's beginning, as a timestamp; `{first}` and `{last}` number its sessions.
 """
@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 DAYS: Final = 29
 KEEP: Final = timedelta(days=30)
-"""How long the service keeps them, if nothing else is set (`sessions.keep`): its partitions depend on it."""
+"""How long the service keeps sessions by default (`sessions.keep`): its partitions depend on it."""
 
 EDGES: Final = 8
 CHATS: Final = 5_000
@@ -154,7 +154,7 @@ OF_A_DAY: Final = (
     Table("refusals", _REFUSALS),
     Table("refusal_counts", _REFUSAL_COUNTS),
 )
-"""In this order: later ones read the earlier ones."""
+"""In this order, as later statements read the rows of earlier ones."""
 
 OF_THE_MONTH: Final = (
     """INSERT INTO user_devices SELECT user_id, session_key, client_name, client_version, min(opened_at),

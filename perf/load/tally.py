@@ -1,4 +1,5 @@
-"""What one process saw of a run, and how the tallies of several add up. Plain data; times are `time.monotonic` seconds.
+"""What one process saw of a run, and how the tallies of several processes are merged. Plain data; times are
+`time.monotonic` seconds.
 
 On Linux that clock is the same for all processes of a machine, so their times can be merged and compared with the
 moment of a signal.
@@ -15,9 +16,11 @@ from perf.load.delivery_counter import Deliveries
 
 @dataclass(slots=True)
 class Progress:
-    """The connections of a process now. `failed` ones were never established; `lost` ones were, and ended unasked.
+    """The connections of a process now. `failed` connections were never established; `lost` ones were, and ended
+    unasked.
 
-    `messages` is what the clients received, `published` what they sent, `reconnected` how many of the lost came back.
+    `messages` is what the clients received, `published` what they sent, `reconnected` how many lost clients
+    reconnected.
     """
 
     attempted: int = 0
@@ -49,8 +52,8 @@ class Tally:
     """Everything that a process reports at its end. The lists have one entry for each established connection.
 
     `connect_s` counts from the due time, `connect_from_start_s` from when it was really started; `tcp_s`, `upgrade_s`
-    and `reply_s` are its stages. `lateness_s` (one for each attempt) is the difference between the two: the generator's
-    own fault. `loop_lag_s` is how late its timers fired throughout the run.
+    and `reply_s` are its stages. `lateness_s` (one for each attempt) is the difference between the first two: the
+    generator's own fault. `loop_lag_s` is how late its timers fired throughout the run.
     """
 
     progress: Progress = field(default_factory=Progress)
@@ -68,7 +71,7 @@ class Tally:
     deliveries: Deliveries = field(default_factory=Deliveries)  # since the last take
     publish_lateness_s: list[float] = field(default_factory=list)  # how late the clients' publications were sent
     reconnected_at: list[float] = field(default_factory=list)
-    recovered: int = 0  # of those that reconnected, the ones whose reply promised that nothing is missing
+    recovered: int = 0  # reconnected clients whose reply promised that nothing is missing
     reconnect_failures: Counter[str] = field(default_factory=Counter)  # attempts; each was followed by another one
     unanswered_closes: int = 0  # close frames that the server did not answer in time
     cpu_s: float = 0.0

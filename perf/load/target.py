@@ -23,7 +23,7 @@ class Target(NamedTuple):
 def parse(url: str) -> Target:
     """The WebSocket to connect to. Raises `Refusal` for anything that is not on this machine's loopback.
 
-    A load generator that is aimed elsewhere by a typing error is an attack; no option allows it.
+    A load generator that is aimed elsewhere by a typing error would be an attack; no option allows that.
     """
     parts = urlsplit(url)
     try:

@@ -11,7 +11,7 @@ WEEK: Final = 168
 
 
 class Weeks(NamedTuple):
-    """`seen` is what a service would have recorded (None where it was not there), `true` what follows."""
+    """`seen` is what a service would have recorded (None while it was away), `true` is what follows."""
 
     seen: list[float | None]
     true: list[float]
@@ -48,7 +48,7 @@ def _holiday(values: list[float], cut: int) -> list[float | None]:
 
 
 def _step(values: list[float], cut: int) -> list[float | None]:
-    """Four days ago a customer came, for good: half as much again. `values` are changed after that, too."""
+    """Four days ago a customer came for good, which added half as much again. Changes the later `values` too."""
     begin = cut - 4 * 24
     values[begin:] = [1.5 * value for value in values[begin:]]
     return _plain(values, cut)
@@ -63,7 +63,7 @@ def _outage(values: list[float], cut: int) -> list[float | None]:
 
 
 class Scenario(NamedTuple):
-    """One kind of weeks. `damage` makes of the whole series what was seen until `cut`."""
+    """One kind of weeks. `damage` turns the whole series into what was seen until `cut`."""
 
     growth: float
     damage: Callable[[list[float], int], list[float | None]]
@@ -74,7 +74,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "weekly": Scenario(0.0, _plain, "a daily and weekly pattern, no growth"),
     "trend": Scenario(0.05, _plain, "the same, growing by 5 % a week"),
     "holiday": Scenario(0.01, _holiday, "a holiday in the last week that was seen"),
-    "step": Scenario(0.0, _step, "half as much again since four days"),
+    "step": Scenario(0.0, _step, "half as much again for the last four days"),
     "outage": Scenario(0.01, _outage, "five hours down two days ago, and twelve hours of the history missing"),
 }
 

@@ -1,7 +1,7 @@
 """One client on the wire: TCP, WebSocket upgrade, the steps of its dialect, and then it listens.
 
 A plain `asyncio.Protocol` with slots. It has no task and no timer of its own, and its frames are built beforehand. It
-calls its owner when something becomes of it; the owner of thousands waits for all of them at once.
+calls its owner when something happens; the owner of thousands of clients waits for all of them at once.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class WireClient(asyncio.Protocol):
     """`request` is the HTTP upgrade. Times are of `time.monotonic`, seconds.
 
     `due` is when the connection should have been started, `started` when it was. `reply` ended the opening, and `last`
-    is the end of the bytes that held the newest application message: both are what a reconnect needs, kept only if the
-    counter follows the order. `reconnects`: this client is such a reconnect.
+    is the end of the bytes that held the newest application message: a reconnect needs both, which are kept only if the
+    counter follows the order. `reconnects`: this client is a reconnect.
     """
 
     __slots__ = (
@@ -99,13 +99,13 @@ class WireClient(asyncio.Protocol):
 
     @property
     def waits_for(self) -> str:
-        """What the next answer of the server is about: the word that timeouts and losses are counted by."""
+        """What the next answer of the server is about: the word by which timeouts and losses are counted."""
         if self.stage is Stage.OPENING:
             return self._opening[self._step].name
         return self.stage.name.lower()
 
     def fail(self, cause: str) -> None:
-        """Gives up, before it was established or after. Does nothing if it has ended already."""
+        """Gives up the client, established or not. Does nothing if it has already ended."""
         self._end(cause)
         if self._transport is not None:
             self._transport.abort()
@@ -126,7 +126,7 @@ class WireClient(asyncio.Protocol):
             self._transport.write(frame)
 
     def stop_reading(self) -> None:
-        """Reads nothing any more: the server's data stays in the kernel's buffers, and then at the server."""
+        """Stops reading: the server's data stays in the kernel's buffers, and then at the server."""
         if self.stage is Stage.HELD and self._transport is not None:
             self._transport.pause_reading()
 
@@ -134,7 +134,7 @@ class WireClient(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is not one by class, only by behaviour
-        if self.stage is not Stage.TCP:  # it was given up while the connect was on its way
+        if self.stage is not Stage.TCP:  # it was given up while the connect was in progress
             self._transport.abort()
             return
         self.tcp_at = time.monotonic()
@@ -233,7 +233,7 @@ class WireClient(asyncio.Protocol):
         self._counter.count(self, message)
         if self.stage is Stage.OPENING and self._dialect.accepts(self._step, message):
             self._step += 1
-            if self._counter.ordered and self._step == len(self._opening):  # a failed reconnect keeps the one before
+            if self._counter.ordered and self._step == len(self._opening):  # a failed reconnect keeps the previous one
                 self.reply = message
             self._begin_step()
 

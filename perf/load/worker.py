@@ -27,7 +27,7 @@ def main(plan: Plan, pipe: Connection[object, object]) -> None:
 
 async def _work(plan: Plan, pipe: Connection[object, object]) -> None:
     generator = Generator(plan)
-    gc.freeze()  # the prepared frames live to the end of the run; a collection that walks them is a stall of our own
+    gc.freeze()  # the prepared frames live until the end of the run: collections need not walk them
     child_process.send(pipe, Ready())
     begin = await child_process.receive(pipe)
     assert isinstance(begin, Begin)
@@ -47,7 +47,7 @@ def _carry_out(message: object, generator: Generator, pipe: Connection[object, o
     match message:
         case Take():
             deliveries = generator.take()
-            child_process.send(pipe, replace(generator.progress))  # so that the parent's counts are of this moment
+            child_process.send(pipe, replace(generator.progress))  # so that the parent's counts are up to date
             child_process.send(pipe, deliveries)
         case StopReading(below):
             generator.stop_reading(below)

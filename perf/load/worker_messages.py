@@ -22,12 +22,12 @@ class Take:
 
 @dataclass(frozen=True, slots=True)
 class StopReading:
-    below: int  # clients with smaller numbers read nothing any more
+    below: int  # clients with smaller numbers stop reading
 
 
 @dataclass(frozen=True, slots=True)
 class ComeBack:
-    """All clients that were lost reconnect now."""
+    """All lost clients reconnect now."""
 
 
 @dataclass(frozen=True, slots=True)

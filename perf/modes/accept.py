@@ -1,11 +1,11 @@
-"""CPU to take a client: an edge against a plain Starlette WebSocket, in turn, by the same generator.
+"""The CPU cost of accepting a client: an edge against a plain Starlette WebSocket, in turn, with the same generator.
 
 Edge and NATS are perf's own. An edge checks a JWT, answers connect and one subscribe, and has the session's events
 stored in JetStream; Starlette only accepts (its server is `perf.systems.starlette_broadcast`). The subscribe is to one
-channel that all share, and in a second measurement to a channel of each client's own, which the edge must open first:
-it subscribes on NATS and asks JetStream for the end of the channel's log. What counts is the CPU of the server's
-process, user and system, from before the first client until a moment after the last. Other clients have come and gone
-before, because a server that has run for a minute has loaded everything that it needs.
+channel that all share, and in a second measurement to a separate channel for each client, which the edge must open
+first: it subscribes on NATS and asks JetStream for the end of the channel's log. What counts is the CPU of the server's
+process, user and system, from before the first client until a moment after the last. Other clients have connected and
+left before, because a server that has run for a minute has loaded everything that it needs.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from perf.settings import PerfSettings
 from perf.systems import reference
 
 TAIL_S = 0.5
-"""After the last client: session events that were collected are sent, and their CPU counts."""
+"""The time after the last client in which collected session events are sent; its CPU counts."""
 
 WARM_UP = 200
-"""Clients that come before anything is counted."""
+"""How many clients connect before anything is counted."""
 
 
 class AcceptFigures(Figures):
@@ -63,7 +63,7 @@ class AcceptFigures(Figures):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_own_clients(parser, connections=2000)
-    parser.add_argument("--rounds", type=int, default=3, help="measured so often, the median counts (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds; the median counts (%(default)s)")
 
 
 async def run(arguments: argparse.Namespace, settings: PerfSettings) -> int:

@@ -1,11 +1,11 @@
 """What one client that attacks an edge costs a bystander: ping round trips, refused connects, memory, descriptors.
 
-Each attack runs for --seconds against an edge of its own, with a second edge on the same NATS that watches whether the
-first one is alive. The attacks are in perf/load/attacks.py; each is one client, or --sockets of them, that sends as
-fast as the edge reads. The first line of the table is no attack. --url attacks the running stack instead, of which
-only what clients see is reported. Exit code 1 if a ping took longer than --bound (without the time in which edge and
-bystander waited for a core, which a busy machine adds), a connect was not answered within 1 s, the other edge took the
-attacked one for lost, or descriptors stayed open.
+Each attack runs for --seconds against a fresh edge, with a second edge on the same NATS that watches whether the first
+one is alive. The attacks are in perf/load/attacks.py; each is one client, or --sockets of them, that sends as fast as
+the edge reads. The first line of the table is without an attack. --url attacks the running stack instead; only what
+clients see is then reported. Exit code 1 if a ping took longer than --bound (without the time in which edge and
+bystander waited for a core, which a busy machine adds), a connect was not answered within 1 s, the other edge
+considered the attacked one lost, or descriptors stayed open.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from perf.settings import PerfSettings
 NONE = "none"
 WARM_UP_S = 1.0
 CALM_WITHIN_S = 15.0
-"""How long an edge may take to close what an attack left behind."""
+"""How long an edge may take to close the connections that an attack left behind."""
 
 _SETTINGS = {"client_compression": "true", "client_transports": "websocket,http_stream"}
 _POLL_S = 0.1
 
 
 class Outcome(msgspec.Struct, kw_only=True):
-    """One attack. `connects` are those that were tried, `refused` those that failed, by cause. `own_ping_s` leaves out
-    the time in which edge or bystander had to wait for a core."""
+    """The outcome of one attack. `connects` were tried, `refused` are those that failed, by cause. `own_ping_s` leaves
+    out the time for which edge or bystander had to wait for a core."""
 
     attack: str
     sent_bytes: int
@@ -87,7 +87,7 @@ def _ms(seconds: float | None) -> str:
 
 
 class AttackFigures(Figures):
-    """`bound_s` is what a ping of the bystander may take."""
+    """`bound_s` is how long a ping of the bystander may take."""
 
     seconds: float
     sockets: int
@@ -154,7 +154,7 @@ def _figures(arguments: argparse.Namespace, outcomes: list[Outcome]) -> AttackFi
 
 
 async def _attacked_there(at: Target, secret: str, name: str, arguments: argparse.Namespace) -> Outcome:
-    """Attacks what it has not started, so that only what clients see is known."""
+    """Attacks a stack that perf has not started, so that only what clients see is known."""
     token, hello = _greeting(secret)
     bystander = Bystander(f"ws://{target.authority(at.host, at.port)}{at.path}", token)
     async with AttackProcess(Attackers(name, at.host, at.port, arguments.sockets, hello)) as attack:
@@ -197,7 +197,7 @@ async def _attacked(stack: OwnStack, onlooker: OwnEdge, name: str, arguments: ar
         url = f"ws://{HOST}:{edge.port}{PATH}"
         await Bystander(url, token).watch(WARM_UP_S)
         rss_before, cpu_before = edge.usage()
-        descriptors_before = edge.descriptors()  # its clients have left: the bystander closes its connections in order
+        descriptors_before = edge.descriptors()  # its clients have left: the bystander closes its connections properly
         bystander = Bystander(url, token, [edge.pid, os.getpid()])
         async with AttackProcess(Attackers(name, HOST, edge.port, arguments.sockets, hello)) as attack:
             attack.begin()
@@ -223,7 +223,7 @@ async def _calm(edge: OwnEdge, descriptors: int) -> None:
 
 
 def broken_promises(outcome: Outcome, bound_s: float) -> list[str]:
-    """In words; empty if all were kept."""
+    """The broken promises, in words; empty if all were kept."""
     broken = []
     if outcome.own_ping_s.max is None or outcome.own_ping_s.max > bound_s:
         broken.append(f"a ping took {_ms(outcome.own_ping_s.max)} ms")

@@ -1,10 +1,10 @@
 """What make up EDGES=auto does while the load rises and falls: clients and edges over time, and what was lost.
 
-The stack runs already, started with EDGES=auto. Clients come in waves, --step seconds apart, each into a channel of its
-own with history, which gets --publish-rate publications a second; the last wave stays for --hold seconds, the others
-leave one after another, and the first one stays --after seconds more, to see edges drain. Every client reconnects when
-its edge drains, and counts its publications. --chart FILE draws clients and edges. Exit code 1 if a publication was
-lost or came twice, if a client did not come back recovered, or if edges did not come and go.
+The stack must already run, started with EDGES=auto. Clients come in waves, --step seconds apart, each wave in its own
+channel with history, which gets --publish-rate publications a second; the last wave stays for --hold seconds, the
+others leave one after another, and the first one stays --after seconds more, to see edges drain. Every client
+reconnects when its edge drains, and counts its publications. --chart FILE draws clients and edges. Exit code 1 if a
+publication was lost or came twice, if a client did not reconnect and recover, or if no edges were started and stopped.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ LAST_DELIVERY_S = 15.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_own_clients(parser, connections=2000, rate=200)
     parser.set_defaults(processes=1)
-    parser.add_argument("--waves", type=int, default=4, help="in which the clients come (%(default)s)")
+    parser.add_argument("--waves", type=int, default=4, help="waves in which the clients come (%(default)s)")
     parser.add_argument("--step", type=float, default=120.0, help="seconds between two waves (%(default)s)")
     parser.add_argument("--hold", type=float, default=180.0, help="seconds with all of them (%(default)s)")
     parser.add_argument("--after", type=float, default=300.0, help="seconds more for the first wave (%(default)s)")
@@ -93,7 +93,7 @@ class _Run:
     samples: list[Sample] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)
     last: str | None = None  # change that the autoscaler has reported
-    fleets: dict[int, Fleet] = field(default_factory=dict)  # of the waves that are there
+    fleets: dict[int, Fleet] = field(default_factory=dict)  # of the connected waves
 
     async def measure(self, arguments: argparse.Namespace, shown: Bar) -> AutoscaleFigures:
         began_at = time.monotonic()
@@ -110,7 +110,7 @@ class _Run:
         return self._figures(waves)
 
     async def _wave(self, number: int) -> _Wave:
-        """Comes, listens and leaves."""
+        """The clients of one wave connect, listen and leave."""
         arguments = self.arguments
         await asyncio.sleep(number * arguments.step)
         plan = self._plan(number)

@@ -1,4 +1,4 @@
-"""What a load that rises and falls has shown of an autoscaler, and what was broken."""
+"""What a rising and falling load has shown about an autoscaler, and which promises were broken."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from perf.report.scaling_chart import Sample
 
 
 class AutoscaleFigures(Figures):
-    """`lost` and `expected` are deliveries. `closed` counts connections that an edge closed, `back` those of them that
+    """`lost` and `expected` are deliveries. `closed` counts connections that an edge closed, `back` how many of these
     reconnected. `edges_...` are ready edges: at the beginning, at most, at the end."""
 
     connections: int
@@ -48,7 +48,7 @@ class AutoscaleFigures(Figures):
 
 
 def broken_promises(figures: AutoscaleFigures) -> list[str]:
-    """In words; empty if all were kept."""
+    """The broken promises, in words; empty if all were kept."""
     broken = []
     if figures.lost or figures.repeats:
         broken.append(f"{figures.lost} deliveries lost, {figures.repeats} made twice")

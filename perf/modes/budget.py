@@ -1,8 +1,8 @@
 """The design's budgets, line by line: bound, measured, share of the bound that is used, and the command that shows it.
 
-Each line runs another mode as its command says, on servers of perf's own, one after the other. --quick is the check for
-CI: shorter runs, and bounds with so much room that only a regression crosses them. It also compares with the history in
-perf/results/history.jsonl, which finds what becomes worse little by little; --record adds a line to that. Exit code 1
+Each line runs another mode with the command that it shows, on perf's own servers, one after the other. --quick is the
+check for CI: shorter runs, and bounds with so much room that only a regression crosses them. It also compares with the
+history in perf/results/history.jsonl, which finds gradual regressions; --record adds a line to the history. Exit code 1
 if a bound is crossed or a ratio has drifted.
 """
 
@@ -25,7 +25,7 @@ QUICK_WITHIN_S, WITHIN_S = 180.0, 900.0
 
 
 class Row(msgspec.Struct):
-    """One bound. It is crossed if `share_of_bound` is above 1.0; one that does not count is only shown."""
+    """One bound. It is crossed if `share_of_bound` is above 1.0; a bound that does not count is only shown."""
 
     what: str
     bound: str
@@ -44,7 +44,7 @@ class Row(msgspec.Struct):
 
 
 class BudgetFigures(Figures):
-    """`runs` are the figures of each command, `crossed` the names of the bounds that were.
+    """`runs` are the figures of each command, `crossed` the names of the crossed bounds.
 
     `followed` are the figures of a quick run that the history follows, by name, `drifts` the verdict on each.
     """
@@ -59,11 +59,11 @@ class BudgetFigures(Figures):
 
     @property
     def drifted(self) -> list[str]:
-        """The names of those that have become worse by too much."""
+        """The names of the figures that have become too much worse."""
         return [one.name for one in self.drifts if one.is_too_much]
 
     def table(self) -> str:
-        """In Markdown: it goes into a README as it is."""
+        """The table in Markdown, to be copied into a README."""
         rows = [(row.what, row.bound, row.measured, row.verdict, f"`{row.command}`") for row in self.lines]
         rows += [(what, "-", "not measured here", "-", f"`{command}`") for what, command in ELSEWHERE.items()]
         bounds = tables.markdown(("what", "bound", "measured", "of the bound", "command"), rows)

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check(arguments: argparse.Namespace, names: Sequence[str]) -> None:
-    """Raises `Refusal` unless the history can be read, and the run may be recorded or is not to be."""
+    """Raises `Refusal` unless the history can be read, and the run may be recorded if that was asked for."""
     try:
         drift.read(FILE)
     except msgspec.MsgspecError as error:
@@ -66,7 +66,7 @@ def entry(ratios: Mapping[str, float], accepted: Sequence[tuple[str, str]]) -> E
 
 
 def machine_class() -> str:
-    """What must be the same for ratios to compare: processor, number of cores, Python's minor version."""
+    """What must be the same for ratios to be comparable: processor, number of cores, Python's minor version."""
     here = machine.machine()
     version = ".".join(platform.python_version_tuple()[:2])
     return f"{here.cpu}, {here.cores} cores, Python {version}"

@@ -1,7 +1,7 @@
 """The budgets of the design (section 8): the run that shows each, its bound, and what the table says about it.
 
-`LINES` are the budgets themselves. `QUICK_LINES` are what CI holds each change to: runs of a few seconds, and bounds so
-far from what is measured that only a regression crosses them, not a busy machine.
+`LINES` are the budgets themselves. `QUICK_LINES` are what CI checks for each change: runs of a few seconds, and bounds
+so far from what is measured that only a regression crosses them, not a busy machine.
 """
 
 from __future__ import annotations
@@ -36,15 +36,16 @@ FANOUT = Ratio(
     "fanout", "fan-out of 32 publications for each CPU second, to Starlette's send_text", more_is_better=True
 )
 FOLLOWED: Final = (ACCEPT, MEMORY, FANOUT)
-"""What the history follows: ratios of two servers in one run, and bytes, which a busy machine does not change. Seconds
-by the clock are not among them."""
+"""What the history follows: ratios of two servers in one run, and bytes, which a busy machine does not change. It does
+not follow wall-clock times."""
 
 
 @dataclass(frozen=True)
 class Bound(Generic[F]):
-    """`used` is the share of the bound that was taken: up to 1.0 it is kept. One that does not count is only shown.
+    """`used` is the share of the bound that was used: up to 1.0 the bound is kept. A bound that does not count is only
+    shown.
 
-    `followed` is the figure that the history has of it, and what it is.
+    `followed` is its figure in the history, and what that is.
     """
 
     what: str
@@ -145,7 +146,7 @@ def _drain(options: str, what: str, most: float) -> Line[DrainFigures]:
         lambda figures: f"{figures.exit_s} s" + "".join(f"; {broken}" for broken in figures.broken_promises),
         used,
     )
-    measure = partial(drain.measure, PerfSettings())  # with --alone none of the stack's settings is used
+    measure = partial(drain.measure, PerfSettings())  # with --alone no setting of the stack is used
     return Line("drain", drain.add_arguments, measure, options, (bound,))
 
 
@@ -163,7 +164,7 @@ LINES: tuple[Line[Any], ...] = (
     _accept("--rounds 3", 1.0),
     _memory("--stages own shared", ("own", "shared"), MEMORY_BYTES),
     _fanout("--rounds 3 --seconds 3 --against send-loop starlette", {"send-loop": 0.7, "starlette": 3.0}),
-    _fanout(  # what is published in one turn of the loop leaves in one write: this is fan-out without that
+    _fanout(  # publications of one turn of the loop leave in one write; here each has a turn of its own
         "--rounds 3 --seconds 3 --window 1 --against send-loop starlette",
         {"send-loop": 0.7, "starlette": 3.0},
         ", one publication at a time",
@@ -179,7 +180,7 @@ LINES: tuple[Line[Any], ...] = (
 QUICK_LINES: tuple[Line[Any], ...] = (
     _accept("--rounds 3 --connections 800", 1.2),
     _memory("--stages own --connections 2000", ("own",), 8_000),
-    _fanout(  # with few in flight it depends on how busy the machine is how many of them share a write
+    _fanout(  # with few in flight, the machine's load decides how many of them share a write
         "--rounds 5 --seconds 1 --connections 500 --window 32 --against starlette",
         {"starlette": 2.0},
         ", 32 publications in flight",

@@ -1,8 +1,8 @@
 """Many rooms, many writers: clients publish over their own sockets, and everyone in the room receives.
 
 Edges and NATS are perf's own. --connections clients are spread over --rooms rooms and take turns to publish, R times a
-second in all, open loop. Rooms have history, so each message is stored before its writer is answered. Exit code 1 if a
-delivery is missing.
+second in total, open loop. Rooms have history, so each message is stored before its writer is answered. Exit code 1 if
+a delivery is missing.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ async def _measure(arguments: argparse.Namespace, stack: OwnStack, edges: list[O
 
 
 async def chat(fleet: Fleet, count: int, members: int, seconds: float, edges: list[OwnEdge]) -> Delivery:
-    """The clients publish `count` times, each into a room with so many members, for about so many seconds."""
+    """The clients publish `count` times, each to a room with `members` members, for about `seconds` seconds."""
     await fleet.take()
     before = delivery.usage(edges)
     began_at = fleet.begin_publishing()

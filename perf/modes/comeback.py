@@ -1,10 +1,10 @@
-"""A deploy in a busy room: all clients of a killed edge come back together, each with the same long absence.
+"""A deploy in a busy room: all clients of a killed edge reconnect together, each after the same long absence.
 
-Edges and NATS are perf's own. First the publications are fanned out to all clients, which tells what the bytes cost.
+Edges and NATS are perf's own. First the publications are fanned out to all clients, which shows what the bytes cost.
 Then their edge is killed, as many are published again, and all clients reconnect to the other edge at once and recover.
-The crowd has half of the cores, the servers and the bystanders have the others (--share-cores lets all run anywhere).
+The crowd has half of the cores, the servers and the bystanders the other half (with --share-cores all run anywhere).
 Meanwhile bystanders of that edge receive a steady stream in a channel without history. Exit code 1 if anything was lost
-or came twice, if it took more than --cost-bound times what the fan-out did, if NATS dropped the edge, if a bystander
+or came twice, if the recovery cost more than --cost-bound times the fan-out, if NATS dropped the edge, if a bystander
 waited or missed something, or if the edge grew by more than --memory-bound.
 """
 
@@ -38,19 +38,19 @@ from perf.settings import PerfSettings
 
 LOSSES, READS = "fairlead_edge_broker_losses_total", "fairlead_edge_log_reads_total"
 FLOOD_RATE = 10_000.0
-"""Publications a second in all, for the fan-out: more than an edge delivers, less than JetStream takes."""
+"""Publications a second in total, for the fan-out: more than an edge delivers, less than JetStream can store."""
 QUIET_S = 3.0
-"""How long bystanders are watched before the others come back."""
+"""How long bystanders are watched before the others reconnect."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_own_clients(parser, connections=300)
-    parser.add_argument("--channels", type=int, default=1, help="that the clients are spread over (%(default)s)")
+    parser.add_argument("--channels", type=int, default=1, help="channels for the clients (%(default)s)")
     parser.add_argument("--behind", type=int, default=600, help="publications missed in each channel (%(default)s)")
     parser.add_argument("--size", type=int, default=1024, help="bytes of a publication's data (%(default)s)")
     parser.add_argument("--bystanders", type=int, default=20, help="clients of a live channel (%(default)s)")
     parser.add_argument("--share-cores", action="store_true", help="the servers have no cores to themselves")
-    parser.add_argument("--within", type=float, default=60.0, help="seconds for all to be back (%(default)s)")
+    parser.add_argument("--within", type=float, default=60.0, help="seconds until all must be back (%(default)s)")
     parser.add_argument("--cost-bound", type=float, default=2.0, help="times what the fan-out takes (%(default)s)")
     parser.add_argument("--wait-bound", type=float, default=0.25, help="a bystander's p99, seconds (%(default)s)")
     parser.add_argument("--memory-bound", type=int, default=256, help="MB that the edge may grow by (%(default)s)")
@@ -73,14 +73,14 @@ async def measure(arguments: argparse.Namespace, shown: Bar) -> ComebackFigures:
     with running_on(servers):
         async with (
             running_stack() as stack,
-            stack.edge(client_ping_interval=0) as refuge,  # the crowd would answer pings as slowly as it reads
+            stack.edge(client_ping_interval=0) as refuge,  # no pings: the crowd would answer them as slowly as it reads
             stack.edge(client_ping_interval=0) as victim,
         ):
             return await _Comeback(arguments, stack, refuge, victim, shown, crowd).measure()
 
 
 def _cores(shared: bool) -> tuple[set[int], set[int]]:
-    """Those of the servers, the bystanders and this process, and those of the crowd."""
+    """The cores of the servers, the bystanders and this process, and the cores of the crowd."""
     cores = sorted(os.sched_getaffinity(0))
     if shared:
         return set(cores), set(cores)
@@ -96,7 +96,7 @@ class _Comeback:
     refuge: OwnEdge
     victim: OwnEdge
     shown: Bar
-    crowd: set[int]  # the cores of the clients that come back
+    crowd: set[int]  # the cores of the clients that reconnect
 
     async def measure(self) -> ComebackFigures:
         arguments = self.arguments
@@ -132,7 +132,7 @@ class _Comeback:
         return Publishing(target, plan.dialect.channels(), schedule, connections=16, size=size, first=first)
 
     async def _fan_out(self, fleet: Fleet, plan: Plan) -> Cost:
-        """What it costs to deliver as much to all of them while they listen."""
+        """The cost of delivering as much to all of them while they listen."""
         self.shown.phase("fanning out")
         target = FairleadLogOnNats(self.stack.nats_port, history_class="log", partitions=PARTITIONS)
         async with PublisherProcess(self._publishing(target, plan, FLOOD_RATE, first=0)) as publisher:

@@ -1,4 +1,4 @@
-"""The figures of `comeback`, and the promises that they break."""
+"""The figures of `comeback`, and the promises that were broken."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from perf.report.figures import Figures
 
 
 class Cost(msgspec.Struct):
-    """Of delivering something to everybody: seconds until the last of them has it, and CPU of their edge."""
+    """The cost of delivering something to all clients: seconds until the last of them has it, and the CPU of their
+    edge."""
 
     seconds: float
     edge_cpu_s: float
@@ -23,9 +24,9 @@ class Cost(msgspec.Struct):
 class ComebackFigures(Figures):
     """`back` clients reconnected; of these `recovered` were promised that nothing is missing.
 
-    `fan_out` is the cost of the same bytes while all listen. Bystanders are of the edge that the others come back to:
-    what they see during the fan-out is the machine's doing, not that edge's. `log_reads` is 0 for an edge that does not
-    count them.
+    `fan_out` is the cost of the same bytes while all listen. Bystanders are on the edge to which the others reconnect:
+    delays that they see during the fan-out come from the machine, not from that edge. `log_reads` is 0 for an edge that
+    does not count them.
     """
 
     connections: int
@@ -86,7 +87,7 @@ class ComebackFigures(Figures):
 def broken_promises(
     figures: ComebackFigures, cost_bound: float, wait_bound_s: float, memory_bound_bytes: int
 ) -> list[str]:
-    """In words; empty if all were kept."""
+    """The broken promises, in words; empty if all were kept."""
     broken = recovery.broken_promises(figures)
     if figures.cost_ratio > cost_bound:
         broken.append(f"{figures.cost_ratio:.1f} times what the fan-out took")

@@ -1,9 +1,9 @@
-"""Fairlead and other systems side by side: each in a process tree of its own, on the same cores, one after the other.
+"""Compares Fairlead and other systems: each in its own process tree, on the same cores, one after the other.
 
-Each is started, connected to at a steady rate and in a burst, published through, and stopped while clients are
-connected to it; then the next one; --repeats times, each time in another order. Prints tables; --results FOLDER writes
-them with the raw figures and charts. --install puts what the other systems need into .perf/. Exit code 1 if one could
-not be run.
+Each is started, gets connections at a steady rate and in a burst, delivers publications, and is stopped while clients
+are connected; then comes the next one; --repeats times, each time in another order. Prints tables; --results FOLDER
+writes them with the raw figures and charts. --install puts what the other systems need into .perf/. Exit code 1 if one
+could not be run.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Cores(msgspec.Struct):
 
 
 class CompareFigures(Figures):
-    """`contenders` has the title of each system, and what it does for a client and for a message."""
+    """`contenders` has the title of each system, and says what it does for a client and for a message."""
 
     cores: Cores
     size: Size
@@ -70,10 +70,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, help="how often each is run (3; 1 with --quick)")
     parser.add_argument("--connections", type=int, help=f"({default.connections}; {QUICK.connections} with --quick)")
     parser.add_argument("--rate", type=float, help=f"steady connects a second ({default.rate:g})")
-    parser.add_argument("--quick", action="store_true", help="so small that it only shows that everything works")
+    parser.add_argument("--quick", action="store_true", help="so small that it only checks that everything works")
     parser.add_argument("--share-cores", action="store_true", help="servers and clients on all cores (default: halves)")
     parser.add_argument("--target", action="append", default=[], metavar="NAME=WS://...", help="one that runs already")
-    parser.add_argument("--target-api-key", default="", help="for its /api/publish (default: clients publish)")
+    parser.add_argument("--target-api-key", default="", help="for the target's /api/publish (default: clients publish)")
     parser.add_argument("--target-channel", default="compare:{name}", help="(%(default)s)")
     parser.add_argument("--token-secret", default="", help="HS256 secret of the targets (default: no tokens)")
     parser.add_argument("--results", metavar="FOLDER", help="write tables, charts and raw figures there")
@@ -91,7 +91,7 @@ async def run(arguments: argparse.Namespace, settings: PerfSettings) -> int:
     header = Header.of(arguments.command_line)
     header.versions |= installation.versions()
     servers, clients = _cores(arguments.share_cores)
-    os.sched_setaffinity(0, clients)  # processes that it starts inherit this
+    os.sched_setaffinity(0, clients)  # child processes inherit this
     trials, failures = await _trials(chosen, repeats, size, servers, clients)
     found = CompareFigures(
         cores=Cores(sorted(servers), sorted(clients)),
@@ -170,7 +170,7 @@ def _size(arguments: argparse.Namespace) -> Size:
 
 
 def _missing(chosen: Sequence[System]) -> list[str]:
-    """What a chosen system needs and is not installed, before minutes were spent on the others."""
+    """What a chosen system needs that is not installed; checked before minutes are spent on the others."""
     found = []
     for system in chosen:
         for part in system.needs:
@@ -191,7 +191,7 @@ def _install() -> int:
 
 
 def _cores(shared: bool) -> tuple[set[int], set[int]]:
-    """Those of the servers and those of the clients: halves, so that neither takes the other's CPU."""
+    """The cores of the servers and of the clients: one half each, so that neither takes the other's CPU."""
     cores = sorted(os.sched_getaffinity(0))
     if shared or len(cores) < 2:
         return set(cores), set(cores)

@@ -31,7 +31,7 @@ SATURATED = 0.85
 
 
 class Stages(msgspec.Struct):
-    """Of one connect; the sum of them is the time from the actual start."""
+    """The stages of one connect; their sum is the time from the actual start."""
 
     tcp: Distribution
     upgrade: Distribution
@@ -39,7 +39,7 @@ class Stages(msgspec.Struct):
 
 
 class EdgeFigures(Figures):
-    """All but the maxima are None without the heartbeats of any edge."""
+    """All except the maxima are None without heartbeats of edges."""
 
     edge_rss_bytes: Changes | None
     edge_cpu_s: Changes | None

@@ -1,10 +1,10 @@
 """How an edge drains: N clients are held on one edge, it gets SIGTERM, and every promise of a drain is checked.
 
-The edge is perf's own, started beside the running stack (make up) on the same NATS, so that nobody else's clients are
-stopped and its exit code is known. Reports the close codes that the clients saw, when they saw them, the exit code, the
-seconds from the signal to the exit, and how many sessions have their end in PostgreSQL (asked of the sessions service).
---alone takes a NATS of perf's own, and leaves PostgreSQL out. --unpaced lets the edge close all clients at once, which
-shows what the pace adds; 2 s are promised for that. Exit code 1 if a promise was broken.
+The edge is perf's own, started beside the running stack (make up) on the same NATS, so that no other clients are
+affected and its exit code is known. Reports the close codes that the clients saw, when they saw them, the exit code,
+the seconds from the signal to the exit, and how many sessions have their end in PostgreSQL (asked of the sessions
+service). --alone uses perf's own NATS, and leaves PostgreSQL out. --unpaced lets the edge close all clients at once,
+which shows what the pace adds; 2 s are promised for that. Exit code 1 if a promise was broken.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ STOP_WITHIN_S = 30.0
 """How long a drain that breaks its promise is watched before the edge is killed."""
 
 LAST_CLOSES_S = 2.0
-"""The time that the client processes have to report closes after the edge has exited."""
+"""How long the client processes may take to report closes after the edge has exited."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""What a drain has shown, and which of its promises were broken."""
+"""What a drain has shown, and which of its promises it broke."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Spread(Distribution, frozen=True, kw_only=True):
 
 
 class Memory(msgspec.Struct):
-    """Bytes of the edge without clients and with them, and the difference for each."""
+    """Bytes of the edge without and with clients, and the difference for each client."""
 
     idle: int
     held: int
@@ -117,7 +117,7 @@ class DrainFigures(Figures):
 
 
 def broken_promises(figures: DrainFigures) -> list[str]:
-    """What the drain promised and did not keep, in words; empty if it kept everything."""
+    """The promises that the drain broke, in words; empty if it kept all of them."""
     broken = []
     wanted, connected = figures.connections, figures.clients.connected
     if connected != wanted:

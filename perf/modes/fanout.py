@@ -1,12 +1,12 @@
-"""What one edge delivers: a channel with N subscribers, R publications a second or as many as it takes.
+"""What one edge delivers: a channel with N subscribers, and R publications a second or as many as the edge can take.
 
 Edge and NATS are perf's own. Reports deliveries for each second of the edge's CPU (the figure that compares, however
 busy the machine is), deliveries a second by the clock, and whether any is missing. --publish-rate 0 saturates: --window
-publications are unanswered at any time, and ages mean nothing. --live takes a channel without history; with a rate its
-publications come on NATS, past the server API. --against does the same to other servers, in turn with the edge:
-starlette, a plain broadcast; send-loop, a C program that does nothing but send(). --bystander: one more client, which
-is in no channel, pings the edge meanwhile, and others connect; reported are its pings without the time in which it or
-the edge waited for a core. Exit code 1 if a delivery of the edge is missing.
+publications are unanswered at any time, and ages mean nothing. --live uses a channel without history; with a rate its
+publications are sent on NATS, bypassing the server API. --against does the same to other servers, in turn with the
+edge: starlette, a plain broadcast; send-loop, a C program that does nothing but send(). --bystander: one more client,
+which is in no channel, pings the edge meanwhile, and others connect; its pings are reported without the time for which
+it or the edge waited for a core. Exit code 1 if a delivery of the edge is missing.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ LOGGED, LIVE = "log:fanout", "live:fanout"
 SAMPLES_WANTED = 100_000
 MOST_S = 600.0
 ASSUMED_RATE = 500
-"""Publications a second that a saturating run is assumed to reach, where that must be known before."""
+"""The publications a second that a saturating run is assumed to reach, where the number must be known in advance."""
 
 
 class FanoutFigures(Figures):
@@ -91,7 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--window", type=int, default=4, help="unanswered publications of a saturating run (%(default)s)"
     )
     parser.add_argument("--live", action="store_true", help="a channel without history")
-    parser.add_argument("--rounds", type=int, default=1, help="measured so often, the median counts (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=1, help="number of rounds; the median counts (%(default)s)")
     parser.add_argument(
         "--against", nargs="+", choices=list(reference.ALL), default=[], help="other servers, in turn (default: none)"
     )
@@ -171,7 +171,7 @@ async def fan_out(
     shown: Bar,
     beside: contextlib.AbstractAsyncContextManager[None] | None = None,
 ) -> Delivery:
-    """Publishes to subscribers that are there, and `beside` has something else happen meanwhile."""
+    """Publishes to connected subscribers; `beside` lets something else happen meanwhile."""
     rate, seconds = arguments.publish_rate, arguments.seconds
     every = arguments.connections * (rate or ASSUMED_RATE) * seconds / SAMPLES_WANTED
     plan = replace(plan, sample_every=max(1, round(every)))

@@ -1,8 +1,8 @@
-"""How fast the sessions service folds its log into PostgreSQL: a log full of events, and a service that starts on it.
+"""How fast the sessions service folds its log into PostgreSQL: a service starts on a log full of events.
 
 NATS and PostgreSQL are perf's own, with the settings of `make up`. The service has one core to itself, they have the
-others (--share-cores lets all run anywhere). The service folds what comes next while PostgreSQL commits: so the time
-counts from the first commit to the last but one, and at both as much is on its way. Exit code 1 if that is slower than
+others (--share-cores lets all run anywhere). The service folds the next part while PostgreSQL commits: so the time
+counts from the first commit to the last but one, when equally much is in progress. Exit code 1 if that is slower than
 --bound.
 """
 
@@ -33,7 +33,7 @@ _POLL_S = 0.1
 
 
 class _Point(NamedTuple):
-    """What was folded at a moment, and the CPU seconds that it had taken by then."""
+    """What was folded at a moment, and the CPU seconds that were used until then."""
 
     at: float
     folded: float

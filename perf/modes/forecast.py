@@ -1,8 +1,8 @@
-"""How good the forecast is: a back-test on simulated weeks, beside repeating the week before.
+"""How good the forecast is: a back-test on simulated weeks, compared with repeating the week before.
 
 Weeks of hourly demand are simulated (a daily and weekly pattern; growth, a holiday, a step, an outage), the forecast of
-the metrics service predicts the week after them, and what came is compared. The other forecast is seasonal-naive: each
-hour as a week before, with intervals from how much weeks differed before. No servers; some seconds of CPU for each
+the metrics service predicts the week after them, and is compared with what came. The other forecast is seasonal-naive:
+each hour as a week before, with intervals from how much weeks differed before. No servers; some seconds of CPU for each
 forecast. Exit code 1 if the forecast's loss is not below the naive one's in every scenario but "weekly", where both may
 be as good, or if an 80 % interval covers less than 65 %.
 """
@@ -111,7 +111,7 @@ async def measure(arguments: argparse.Namespace, shown: Bar) -> ForecastFigures:
 
 
 def foreseen(weeks: Weeks) -> Prediction:
-    """What the metrics service would say."""
+    """What the metrics service would predict."""
     from services.metrics.forecasting.seasonal import predict  # the extra `forecast`; 1.4 s to import
 
     return predict(Series(start=0, values=filled(weeks.seen)), len(weeks.true))
@@ -130,7 +130,7 @@ def naive_quantiles(weeks: Weeks) -> list[list[float]]:
 
 
 def scored(weeks: Weeks, quantiles: list[list[float]]) -> Score:
-    """`quantiles` of each hour against what came."""
+    """The score of the `quantiles` of each hour, against what came."""
     highest = max(filled(weeks.seen)[-WEEK:])
     chances = [
         (

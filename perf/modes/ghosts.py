@@ -1,9 +1,9 @@
 """How long the clients of a killed edge stay in presence: N edges are killed with -9, one by one, each with members.
 
-A client on another edge observes. For each kill two times count from the signal: until presence holds no member of the
-killed edge any more (asked again and again), and until the observer has received the last leave. Promised are 5 s for
-both. All edges are perf's own, started beside the running stack (make up) on the same NATS. Exit code 1 if a promise
-was broken.
+A client on another edge observes. For each kill two times are measured from the signal: until presence has no member of
+the killed edge any more (it is asked again and again), and until the observer has received the last leave. 5 s are
+promised for both. All edges are perf's own, started beside the running stack (make up) on the same NATS. Exit code 1 if
+a promise was broken.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from proto import codes
 
 PROMISED_S = 5.0
 WATCH_S = 15.0
-"""How long a ghost is watched before it counts as one that stays."""
+"""How long a ghost is watched before it counts as permanent."""
 
 _POLL_S = 0.01
 
@@ -56,7 +56,7 @@ def _seconds(value: float | None) -> str:
 
 
 class GhostFigures(Figures):
-    """`broken` is the number of kills after which a promise was."""
+    """`broken` is the number of kills after which a promise was broken."""
 
     kills: int
     members: int
@@ -171,7 +171,7 @@ async def _subscribe(client: JsonClient, channel: str) -> None:
 
 
 async def _present(client: JsonClient, channel: str) -> int | None:
-    """How many are in presence; None if an edge did not answer in time, so that a ghost may be there."""
+    """How many members presence has; None if an edge did not answer in time, so that there may be a ghost."""
     reply = await client.command(presence={"channel": channel})
     if "error" not in reply:
         return len(reply["presence"].get("presence", {}))

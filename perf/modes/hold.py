@@ -1,9 +1,9 @@
 """What it costs to hold N clients: they connect, subscribe, and are pinged for T seconds.
 
 Edges and NATS are perf's own. Reports losses, the pings that were answered, bytes of edge memory for each connection,
-and the CPU of holding one of them for a second. With --broadcast RATE so many publications a second go to all of them
-meanwhile; with --shots N so many go to all of them afterwards, each when the one before has arrived. Exit code 1 if a
-client did not connect or was lost, or a delivery is missing; no figures if over 1% did not connect.
+and the CPU of holding one of them for a second. With --broadcast RATE, RATE publications a second go to all of them
+meanwhile; with --shots N, N publications go to all of them afterwards, each when the one before has arrived. Exit code
+1 if a client did not connect or was lost, or a delivery is missing; no figures if over 1% did not connect.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ from perf.settings import PerfSettings
 
 SHARED, OWN = "log:all", "log:own-{i}"
 ENOUGH = 0.99
-"""The share of the clients that has to connect: some failures are a figure, many are another load."""
+"""The share of the clients that has to connect: a few failures are a result, many make it a different load."""
 
 SHOT_WITHIN_S = 20.0
 
 
 class CostFigures(Figures):
-    """CPU of a connect is without that of holding those who were there before: half of them, while all connect."""
+    """The CPU of a connect excludes the cost of holding the clients that are already connected: half of all, on
+    average, while all connect."""
 
     edge_cpu_s_connecting: float
     edge_cpu_s_holding: float
@@ -197,7 +198,7 @@ async def _shoot(
 
 @dataclass(frozen=True)
 class Memory:
-    """Of all edges, and of the kernel, at one moment; with the edges' CPU."""
+    """The memory of all edges, and of the kernel, at one moment, with the edges' CPU."""
 
     usage: Usage
     heap_bytes: int

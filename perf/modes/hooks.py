@@ -1,9 +1,9 @@
-"""What a client costs that connects by a token, by a connect hook over NATS, and by one over HTTP, in turn.
+"""The cost of a client that connects with a token, by a connect hook over NATS, and by one over HTTP, in turn.
 
 Edges, NATS and the backend are perf's own; the backend admits everybody at once. Each round starts an edge for each
 way, the order changing from round to round. The same clients connect to it at --connect-rate, for the CPU of the edge's
-process and for the connect time, and all at once, for connects a second. What counts is the ratio to the token. Exit
-code 1 if a client does not connect.
+process and for the connect time, and all at once, for connects a second. What counts is the ratio to a connect with a
+token. Exit code 1 if a client does not connect.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class _Measured:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_own_clients(parser, connections=1000, rate=300)
-    parser.add_argument("--rounds", type=int, default=3, help="measured so often, the median counts (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds; the median counts (%(default)s)")
 
 
 async def run(arguments: argparse.Namespace, settings: PerfSettings) -> int:
@@ -148,7 +148,7 @@ async def _connect(stack: OwnStack, edge: OwnEdge, name: str, arguments: argpars
     plan = options.own_plan(arguments, stack, [edge], "")
     if name != TOKEN:
         plan = replace(plan, dialect=Centrifuge())
-    cpu_s = await accept.cpu_s_for_each(edge, plan, arguments.processes, shown)  # which loads what a first client does
+    cpu_s = await accept.cpu_s_for_each(edge, plan, arguments.processes, shown)  # loads what a first client loads
     at_once = replace(plan, schedule=Schedule(plan.schedule.count, math.inf))
     return _Measured(
         connects_per_s=round(await _connects_per_s(at_once, arguments.processes, shown), 1),

@@ -1,4 +1,4 @@
-"""How far off the capacity model is: it learns from a lightly loaded edge, and the edge is taken to the limit.
+"""How far off the capacity model is: it learns from a lightly loaded edge, and then the edge is taken to its limit.
 
 One edge. It is held at a tenth, a fifth and two fifths of --connections, each at a few rates of publications that all
 clients receive, and the metrics service's model is fitted to what that cost. Then, with all --connections, the model
@@ -42,7 +42,7 @@ _LEAST_S = 0.5
 
 
 class Step(Figures):
-    """One rate with all connections: what was used, and what the model had said."""
+    """One rate with all connections: what was used, and what the model predicted."""
 
     publications_a_second: float
     deliveries_a_second: float
@@ -51,8 +51,8 @@ class Step(Figures):
 
 
 class LimitFigures(Figures):
-    """`limit_...` are the publications a second at which the edge uses `share` of a core; `..._off` is by how much of
-    what was measured the prediction is too high."""
+    """`limit_...` are the publications a second at which the edge uses `share` of a core; `..._off` is by which share
+    of the measured value the prediction is too high."""
 
     connections: int
     share: float
@@ -150,7 +150,7 @@ class _Bench:
     edge: OwnEdge
 
     def fleet(self, count: int, shown: Bar) -> contextlib.AbstractAsyncContextManager[Fleet]:
-        """So many clients that all listen."""
+        """A fleet of `count` clients that all listen."""
         plan = options.own_plan(self.arguments, self.stack, [self.edge], SHARED)
         schedule = Schedule(count, self.arguments.rate)
         return delivery.held(replace(plan, schedule=schedule, sample_every=10), self.arguments.processes, shown)

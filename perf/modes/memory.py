@@ -1,9 +1,9 @@
 """The memory of a connection at an edge, by stage: accepted, upgraded, connected, subscribed.
 
-NATS is perf's own, and so is a fresh edge for each stage, with N clients that go so far and no further. A figure is the
-growth of the edge's memory (RSS; with --reference, PSS of that process) from before the first client to after the last,
-divided by N. The kernel's socket buffers are in none of them. --reference adds a plain Starlette WebSocket on uvicorn.
-Exit code 1 if a client did not get as far as it should.
+NATS is perf's own; each stage has a fresh edge, with N clients that go as far as that stage. A figure is the growth of
+the edge's memory (RSS; with --reference, PSS of that process) from before the first client to after the last, divided
+by N. The kernel's socket buffers are not included. --reference adds a plain Starlette WebSocket on uvicorn. Exit code 1
+if a client did not get as far as it should.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from perf.settings import PerfSettings
 from perf.systems import reference
 
 SETTLE_S = 1.5
-"""After the last client: session events are sent, and what was allocated for connecting is freed."""
+"""The time after the last client in which session events are sent, and memory for connecting is freed."""
 
 PATIENCE = {"client_stale_close_delay": "300s"}
 """An edge closes clients that do not connect; here they must stay as long as they are measured."""

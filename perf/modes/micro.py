@@ -77,7 +77,7 @@ async def run(arguments: argparse.Namespace, settings: PerfSettings) -> int:
 async def measure(arguments: argparse.Namespace, shown: Bar) -> MicroFigures:
     shown.phase("stepping")
     each = steps()
-    gc.freeze()  # what is loaded: the collection before each repeat would walk all of it
+    gc.freeze()  # otherwise the collection before each repeat would walk all loaded objects
     return MicroFigures(nanoseconds={name: cost(step, arguments.repeats) for name, step in each.items()})
 
 
@@ -163,7 +163,7 @@ def _rule(times: int) -> None:
 
 
 WIDE = Rate(10**12, 10)
-"""So many that none is refused."""
+"""So high that nothing is refused."""
 
 
 def _door(times: int) -> None:

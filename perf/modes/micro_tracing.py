@@ -1,6 +1,6 @@
 """What tracing costs a publish: the parts of an edge that it touches, without sockets and NATS.
 
-Session, headers, position in no log, fan-out to one subscriber, reply. Where it is traced, the encoding of the spans
+Session, headers, fan-out to one subscriber (without a log), reply. If a publish is traced, the encoding of its spans
 counts too, which an edge does in another thread.
 """
 

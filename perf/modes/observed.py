@@ -1,11 +1,11 @@
-"""What it costs to be observed: edges that are scraped and trace 1 % of all publishes, against ones that are not.
+"""The cost of being observed: edges that are scraped and trace 1 % of all publishes, against edges that are not.
 
 Edges and NATS are perf's own. Each round starts two edges of either kind, the order changing from round to round, and
 has them do the same: take clients (as `accept`), let clients publish, fan out (as `fanout`), each by the CPU of the
 first edge's process; and deliver at a light rate from the first edge to the clients of both, by the age at delivery.
 
-Histograms and counters cannot be switched off. --before has another checkout for the edges that are not observed: one
-from before there were any, made ready by `make install`. Exit code 1 if a delivery is missing.
+Histograms and counters cannot be switched off. --before names another checkout for the edges that are not observed: one
+without histograms and counters, prepared by `make install`. Exit code 1 if a delivery is missing.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """From a commit to a subscriber, by the outbox: R transactions a second, each with one row, in C channels in turn.
 
-The age counts from when PostgreSQL has answered the COMMIT, to when a client of an edge has the publication. It is
-measured twice: with the trigger, whose notification wakes the relay, and without it, when the relay looks every
---poll-interval. `commit_s` is the application's own COMMIT, for comparison. With --backlog so many rows wait before
-that while no relay runs, and the figure is how many of them it publishes a second.
+The age counts from PostgreSQL's answer to the COMMIT until a client of an edge has the publication. It is measured
+twice: with the trigger, whose notification wakes the relay, and without it, when the relay looks every --poll-interval.
+`commit_s` is the application's own COMMIT, for comparison. With --backlog, that many rows are inserted first while no
+relay runs; the figure is how many of them the relay then publishes a second.
 
 NATS, PostgreSQL, the edge and the sessions service are perf's own. Exit code 1 if a row did not come, or came twice.
 """
@@ -124,7 +124,7 @@ async def measure(arguments: argparse.Namespace, shown: Bar) -> OutboxFigures:
 
 
 class _Round:
-    """One way. Its rows have numbers of their own, by which the client's publications are known."""
+    """One of the two ways. Its rows have numbers, by which the client's publications are recognized."""
 
     _last = 0
 
@@ -191,7 +191,7 @@ async def _fill(pool: asyncpg.Pool[asyncpg.Record], channels: list[str], rows: i
 
 
 async def _backlog(pool: asyncpg.Pool[asyncpg.Record], rows: int) -> int | None:
-    """Rows that are published each second, from the first that is gone to the last."""
+    """How many rows are published each second, from the first published one to the last."""
     if not rows:
         return None
 
@@ -214,7 +214,7 @@ async def _backlog(pool: asyncpg.Pool[asyncpg.Record], rows: int) -> int | None:
 
 
 async def _until(met: Callable[[], Awaitable[bool]], within_s: float) -> None:
-    """Returns when it is met, or after `within_s` seconds."""
+    """Returns when `met` is true, or after `within_s` seconds."""
     until = time.monotonic() + within_s
     while not await met() and time.monotonic() < until:
         await asyncio.sleep(0.05)

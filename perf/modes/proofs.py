@@ -1,7 +1,7 @@
-"""What it costs NATS to know, for much longer than a log keeps publications, which ones its channels had.
+"""What it costs NATS to record which publications its channels had, for much longer than a log keeps them.
 
-Five ways, each on a NATS server of its own, in turn, --repeats times: nothing; markers that NATS leaves when the log of
-a channel has expired; a stream of the republished messages; a record written with each publication; an index, which is
+Five ways, each on its own NATS server, in turn, --repeats times: nothing; markers that NATS leaves when the log of a
+channel has expired; a stream of the republished messages; a record written with each publication; an index, which is
 what Fairlead has (docs/decisions/0019-an-index-proves-recoveries.md). The figures are the server's CPU for a
 publication, the bytes that it keeps of a channel beyond the log, and the time of the requests of one cold resume.
 Medians.

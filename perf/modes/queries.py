@@ -1,10 +1,10 @@
-"""How fast the questions about sessions are answered from a PostgreSQL that is full of them.
+"""How fast questions about sessions are answered from a PostgreSQL that is full of sessions.
 
 NATS, PostgreSQL and the sessions service are perf's own. PostgreSQL is filled with a month of --sessions and all that
 belongs to them; --database measures one that was filled before. Then each question of the command line (to PostgreSQL)
-and of the HTTP API is asked --runs times, about something else each time, and each time once more: what it reads is in
-memory then. Exit code 1 if the p99 of one is above --bound, or one was not answered: it is named, with the reason, and
-the others are asked.
+and of the HTTP API is asked --runs times, each time about something else and then once more, when what it reads is in
+memory. Exit code 1 if the p99 of a question is above --bound, or if one was not answered: it is named, with the reason,
+and the others are still asked.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _SEED = 17
 
 
 class Asked(msgspec.Struct):
-    """The times of one question, in seconds, and those when it was asked again; `failed` says why it was not asked
+    """The times of one question, in seconds, for the first and the second asking; `failed` says why it was not asked
     --runs times."""
 
     question: str
@@ -76,7 +76,7 @@ class QueryFigures(Figures):
 
     @property
     def slow_again(self) -> list[str]:
-        """Those that are past it also when they are asked again."""
+        """The questions that are past the bound even when asked again."""
         return [one.question for one in self.asked if self._is_slow(one.again)]
 
     def _is_slow(self, seconds: Distribution) -> bool:
@@ -174,7 +174,7 @@ async def _fill(url: str, sessions: int, shown: Bar) -> float | None:
 
 
 async def _ask(question: Question, runs: int, chance: Chance) -> Asked:
-    """All answers count, those of a connection that has just been made too. The first failure ends the question."""
+    """All answers count, even on a new connection. The first failure ends the question."""
     seconds, again, failed = list[float](), list[float](), None
     try:
         for _ in range(runs):

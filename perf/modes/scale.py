@@ -1,6 +1,6 @@
-"""How the cost of a connection changes with their number: `hold` at several sizes, one after the other.
+"""How the cost of a connection changes with the number of connections: `hold` at several sizes, one after the other.
 
-Each step has a NATS, edges and client processes of its own, as many as the limit of descriptors needs, and client
+Each step has its own NATS, edges and client processes, as many as the limit of descriptors requires, and client
 addresses of 127.77.0.0/16. The clients connect at a steady rate, subscribe to one channel, are held and pinged, and get
 --shots publications, each when the one before has reached all of them. --results FOLDER writes scale.json, table.md and
 charts. Exit code 1 if a client did not connect or was lost, or a delivery is missing.
@@ -26,13 +26,13 @@ from perf.report.progress_bar import Bar
 from perf.settings import PerfSettings
 
 SPARE_DESCRIPTORS = 500
-"""What an edge, or a process of clients, has left when its share of the connections is open."""
+"""The descriptors that an edge, or a process of clients, has left when its share of the connections is open."""
 
 CLIENTS_OF_AN_ADDRESS = 2_000
 """An address has 28,000 ports; finding a free one costs nothing while few are taken."""
 
 BETWEEN_STEPS_S = 3.0
-"""The kernel tears down the sockets of the step before, which is not to be charged to the next one."""
+"""The kernel tears down the sockets of a step in this time, so that the next one is not charged for it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -98,7 +98,8 @@ def planned(arguments: argparse.Namespace, descriptors: int, ports_per_source: i
 
 
 async def _climb(steps: Sequence[argparse.Namespace], header: Header, results: str | None, shown: Bar) -> ScaleFigures:
-    """A step that fails does not take the others' figures with it; the figures so far are written after each."""
+    """Runs the steps. A failed step does not affect the others' figures; the figures so far are written after each
+    step."""
     found = ScaleFigures(steps=[], failures={})
     for step in steps:
         try:

@@ -2,7 +2,7 @@
 
 Edge and NATS are perf's own. The same publications are sent twice: while all clients read, and while K do not. Reports
 the ages that the healthy clients see in both, and the edge's memory. The data that a client does not read must be
-bounded: the kernel's buffers (some megabytes for each, in none of these figures) fill first, then the edge stops
+bounded: the kernel's buffers (some megabytes for each client, not in these figures) fill first, then the edge stops
 writing to that client and counts it as slow. Exit code 1 if a healthy client missed a delivery, the edge grew by more
 than --memory-bound for each client that does not read, or too little was published for any of them to be slow.
 """
@@ -120,7 +120,8 @@ async def _measure(arguments: argparse.Namespace, stack: OwnStack, edge: OwnEdge
 
 
 def broken_promises(figures: SlowFigures, lost_before: int, lost: int, memory_bound: int) -> list[str]:
-    """In words; empty if all were kept. `lost` may be negative: a client may still read what was on its way."""
+    """The broken promises, in words; empty if all were kept. `lost` may be negative: a client may still read what was
+    on its way."""
     broken = []
     if not figures.lagged:
         broken.append("no client lagged: publish more, longer or larger")

@@ -26,7 +26,7 @@ POLL_S = 0.003
 
 
 class StartFigures(Figures):
-    """Seconds from the start of the process to its being ready, and the CPU seconds that it used for that."""
+    """Seconds from the start of the process until it was ready, and the CPU seconds that it used for that."""
 
     starts: int
     ready_s: Distribution
@@ -72,7 +72,8 @@ async def measure(arguments: argparse.Namespace, shown: Bar) -> StartFigures:
 
 
 async def _start_process(stack: OwnStack) -> tuple[float, float]:
-    """Seconds from before the process was made to its being ready, and the CPU seconds that it had used then."""
+    """Seconds from just before the process was made until it was ready, and the CPU seconds that it had used by
+    then."""
     async with running_edge(stack.environ, None) as edge:
         await edge.ready(POLL_S)
         seconds = time.monotonic() - edge.started_at

@@ -1,4 +1,4 @@
-"""What one edge costs for each step: a client that is taken, a publication of a client, a delivery of a fan-out.
+"""What one edge spends on each step: accepting a client, a publication of a client, a delivery of a fan-out.
 
 For modes that compare two edges in turn: their CPU microseconds for each step, and the medians of the ratios.
 """
@@ -43,11 +43,11 @@ async def of_steps(stack: OwnStack, edge: OwnEdge, arguments: argparse.Namespace
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The clients, the publications, and how often all of it is done."""
+    """Adds the options for clients, publications and rounds."""
     options.add_own_clients(parser, connections=1000)
     options.add_publishing(parser, rate=1000, seconds=4)
     parser.add_argument("--window", type=int, default=4, help="unanswered publications of the fan-out (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="measured so often, the median counts (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds; the median counts (%(default)s)")
 
 
 def in_turn(rounds: int, one: str, other: str) -> Iterator[str]:
@@ -68,7 +68,7 @@ def rows(cpu_us: CpuByRound, ratio: Mapping[str, float], one: str, other: str) -
 
 
 def ratios(cpu_us: CpuByRound, one: str, other: str) -> dict[str, float]:
-    """By step, `one` to `other`."""
+    """The ratio of `one` to `other`, by step."""
     return {step: median_ratio(by_name[one], by_name[other]) for step, by_name in cpu_us.items()}
 
 

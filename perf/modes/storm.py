@@ -1,9 +1,9 @@
-"""A killed edge: all of its clients reconnect at once to another one, and get what they missed.
+"""A killed edge: all of its clients reconnect at once to another edge, and get what they missed.
 
 Edges and NATS are perf's own. While publications go on, the clients' edge gets SIGKILL. Each client connects to the
 other edge as soon as it sees the cut, without the waiting that SDKs do, and recovers from its position. Reports how
 long it takes until all are back, how many were promised that nothing is missing, and whether that is true: each client
-follows the numbers of its channel. Exit code 1 if a client did not come back, or anything was lost or came twice.
+follows the numbers of its channel. Exit code 1 if a client did not reconnect, or anything was lost or came twice.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from perf.servers.stack import OwnStack, running_stack
 from perf.settings import PerfSettings
 
 KILL_AT = 0.3
-"""Of the time of publishing."""
+"""As a share of the time of publishing."""
 
 BACK_WITHIN_S = 30.0
 BIN_S = 0.25

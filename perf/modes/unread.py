@@ -1,4 +1,4 @@
-"""What clients do to others on purpose: they recover a long history of large publications, and read none of it.
+"""What clients can do to others on purpose: they recover a long history of large publications, and read none of it.
 
 Edge and NATS are perf's own. Innocent clients receive a steady stream in a channel without history, first undisturbed
 and then while the attack goes on. Exit code 1 if one of them missed or waited for something, if NATS dropped the edge,
@@ -190,7 +190,7 @@ def _attackers(arguments: argparse.Namespace, stack: OwnStack, edge: OwnEdge, ep
 
 
 def broken_promises(figures: UnreadFigures, wait_bound_s: float, memory_bound_bytes: int) -> list[str]:
-    """In words; empty if all were kept."""
+    """The broken promises, in words; empty if all were kept."""
     broken = []
     if figures.missed or figures.missed_before:
         broken.append(f"innocent clients missed {figures.missed} publications ({figures.missed_before} before)")

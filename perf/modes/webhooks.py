@@ -102,7 +102,7 @@ async def _begun(service: OwnSessions) -> None:
 
 
 async def _watch(service: OwnSessions, receiver: WebhookReceiver, facts: int) -> tuple[float, float, float]:
-    """When the first event came, what CPU the service has used since, and when all were there."""
+    """When the first event came, the CPU that the service has used since then, and when all events had come."""
     give_up_at = time.monotonic() + _DELIVERED_WITHIN_S
     began = cpu_s = 0.0
     while receiver.events < facts:  # each fact makes an event; channels that become occupied or vacated a few more

@@ -1,1 +1,1 @@
-"""What comes out of a run: distributions, tables, charts, the JSON, and the machine that it was measured on."""
+"""The results of a run: distributions, tables, charts, JSON, and the machine that was measured."""

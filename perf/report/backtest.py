@@ -10,12 +10,12 @@ from services.metrics.forecasting.prediction import LEVELS, quantile
 
 DAY = 24
 CAPACITIES = (0.95, 1.05, 1.15, 1.3)
-"""What is asked: does the coming week exceed so many times the highest hour of the last one?"""
+"""The question is whether the coming week exceeds this multiple of the highest hour of the last week."""
 
 
 class Score(msgspec.Struct):
     """Means over all forecasts of a kind. Errors, widths and `loss` (pinball, over all quantiles: lower is better, and
-    it rewards intervals that are as narrow as they can be) are shares of the mean of what came."""
+    narrow intervals are rewarded if they are right) are shares of the mean of what came."""
 
     error_day: float  # mean absolute error of hours 1 to 24
     error_week: float  # of hours 25 to 168
@@ -29,7 +29,7 @@ class Score(msgspec.Struct):
 
 
 def score(quantiles: Sequence[list[float]], true: Sequence[float], chances: Sequence[tuple[float, bool]]) -> Score:
-    """`chances` has what was said and what happened, for each of `CAPACITIES`."""
+    """`chances` has the predicted chance and what happened, for each of `CAPACITIES`."""
     mean = sum(true) / len(true)
     off = [abs(quantile(hour, 0.5) - one) / mean for hour, one in zip(quantiles, true, strict=True)]
     losses = [

@@ -15,7 +15,7 @@ from perf.report.comparison import Trial
 
 OURS, OTHERS = "#c2410c", "#64748b"
 LIMIT = "send-loop"
-"""Not a system: drawn as a line where it is a limit, left out elsewhere."""
+"""Not a system: drawn as a line in charts where it is a limit, left out of the others."""
 
 
 @dataclass(frozen=True)

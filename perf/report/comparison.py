@@ -25,7 +25,7 @@ class Connects(msgspec.Struct):
 
 
 class Fanout(msgspec.Struct):
-    """At the most that the servers can do. `busy` is the share of their cores that they used."""
+    """Fan-out at the servers' limit. `busy` is the share of their cores that they used."""
 
     subscribers: int
     published: int

@@ -17,7 +17,8 @@ STARVED_NOTE = (
 
 
 class Column(NamedTuple):
-    """`field` of `part` of a trial ("" is the trial itself), times `scale`. `marked`: clients without CPU blur it."""
+    """`field` of `part` of a trial ("" is the trial itself), times `scale`. `marked`: clients that lack CPU distort
+    it."""
 
     name: str
     title: str

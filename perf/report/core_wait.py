@@ -7,7 +7,8 @@ from pathlib import Path
 
 
 def core_wait_s(pid: int) -> float:
-    """Seconds that its main thread was ready to run and did not, since its start. 0.0 where the kernel does not say."""
+    """For how many seconds, since its start, its main thread was ready to run but did not run. 0.0 if the kernel does
+    not report it."""
     with contextlib.suppress(OSError, IndexError, ValueError):
         return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
     return 0.0

@@ -32,7 +32,7 @@ def distribution(samples: Sequence[float]) -> Distribution:
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """By nearest rank: a value that was measured, never one between two. `ordered` ascends and is not empty."""
+    """By nearest rank: a measured value, never one between two. `ordered` is ascending and not empty."""
     return ordered[max(0, math.ceil(percent / 100 * len(ordered)) - 1)]
 
 

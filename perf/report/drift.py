@@ -1,8 +1,8 @@
 """Whether ratios have become worse from commit to commit: the verdict on a history of them, and its file.
 
-A single run says little: on a busy machine a ratio of the same commit swings by several percent. So medians are
-compared: that of the newest five commits with that of the five before them. Between the two lie five commits; a sudden
-change shows once three of the newest five commits have it. Only lines of one class of machine are compared.
+A single run says little: on a busy machine a ratio of the same commit swings by several percent. So two medians are
+compared: of the newest five commits, and of the five before them. A sudden change shows once three of the newest five
+commits have it. Only lines of one class of machine are compared.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import msgspec
 WINDOW: Final = 5
 """Commits in each median, and so between the two."""
 LEAST_BEFORE: Final = 3
-"""So many commits must be in the earlier median: that of one or two would be noise."""
+"""The earlier median needs this many commits: a median of one or two would be noise."""
 TOLERATED: Final = 0.10
 
 
@@ -31,13 +31,14 @@ class Ratio:
     more_is_better: bool = False
 
     def worse_by(self, before: float, now: float) -> float:
-        """As a share: 0.1 if it costs a tenth more, or brings a tenth less. Below 0: it became better."""
+        """As a share: 0.1 if it costs a tenth more, or yields a tenth less. Below 0: it has become better."""
         first, second = (now, before) if self.more_is_better else (before, now)
         return second / max(first, 1e-9) - 1
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One run, a line of the history. `accepted` names changes that are meant, and why: no ratio of before counts."""
+    """One run, a line of the history. `accepted` names intended changes, with the reason: earlier values of these
+    ratios do not count."""
 
     commit: str
     date: str

@@ -12,9 +12,10 @@ from perf.report import machine
 
 
 class Figures(msgspec.Struct, kw_only=True):
-    """The base of each mode's figures. A field's name is its key in the JSON: renaming one makes older results foreign.
+    """The base of each mode's figures. A field's name is its key in the JSON: renaming one makes older results
+    unreadable.
 
-    Fields named in `FLAT` hold figures, or a mapping, whose keys stand in the JSON beside those of the other fields.
+    Fields named in `FLAT` hold figures, or a mapping, whose keys are at the same level of the JSON as the other fields.
     """
 
     FLAT: ClassVar[tuple[str, ...]] = ()

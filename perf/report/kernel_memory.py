@@ -1,4 +1,5 @@
-"""The kernel's memory for connections, which is in no process's. Of the whole machine; Linux only."""
+"""The kernel's memory for connections, which belongs to no process. It is measured for the whole machine; Linux
+only."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ class KernelMemory(msgspec.Struct, frozen=True):
     """Bytes at one moment; only the difference between two moments is of use.
 
     `slab` is all of the kernel's small objects: sockets, descriptors, and everything unrelated. `tcp_buffers` is what
-    waits in sockets. Between processes of one machine both hold both ends of each connection.
+    waits in sockets. If both processes are on this machine, both figures include both ends of each connection.
     """
 
     slab: int

@@ -1,4 +1,4 @@
-"""The machine that a figure was measured on. A report holds no host name, path, address or secret of it."""
+"""The machine on which a figure was measured. A report has no host name, path, address or secret of it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def machine() -> Machine:
 
 
 class Busy:
-    """How busy the whole machine is from now on: near 1.0, waiting for the CPU is in every figure."""
+    """How busy the whole machine is from now on: near 1.0, every figure includes waiting for the CPU."""
 
     def __init__(self) -> None:
         self._start = psutil.cpu_times()
@@ -69,7 +69,7 @@ def versions() -> dict[str, str]:
 
 
 def command(arguments: Sequence[str]) -> str:
-    """How to run it again, without secrets and without this machine's paths. Options may be abbreviated."""
+    """The command to repeat the run, without secrets and this machine's paths. Options may be abbreviated."""
     shown = ["python", "-m", "perf"]
     previous = ""
     for argument in arguments:

@@ -24,7 +24,7 @@ class Counts(Protocol):
 
 class Show(Protocol):
     def __call__(self, counts: Counts, /, *, total: int | None = None, ended: str = "lost") -> None:
-        """`total` is for a part of a run that has clients of its own; `ended` is the word for those that are gone."""
+        """`total` is for a part of a run that has its own clients; `ended` is the word for clients that are gone."""
 
 
 class Bar:

@@ -1,4 +1,4 @@
-"""What clients that came back were promised: each is back, is recovered, and has every publication once."""
+"""What reconnecting clients were promised: each is back, has recovered, and has every publication once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Recovery(Protocol):
-    """Figures of clients that were cut off and came back."""
+    """Figures of clients that were cut off and reconnected."""
 
     connections: int
     back: int
@@ -18,7 +18,7 @@ class Recovery(Protocol):
 
 
 def broken_promises(figures: Recovery) -> list[str]:
-    """In words; empty if all were kept."""
+    """The broken promises, in words; empty if all were kept."""
     broken = []
     if figures.back != figures.connections:
         broken.append(f"{figures.back} of {figures.connections} clients came back")

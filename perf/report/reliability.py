@@ -1,9 +1,9 @@
-"""Whether a figure says more of the load generator, or of a busy machine, than of the server that was measured."""
+"""Whether a figure says more about the load generator, or about a busy machine, than about the measured server."""
 
 from __future__ import annotations
 
 STARVED = 0.1
-"""A generator whose own p99 lateness is above this share of the p99 connect time blurs what it measures."""
+"""A generator whose own p99 lateness is above this share of the p99 connect time distorts what it measures."""
 
 BUSY = 0.8
 """Client processes that use more than this share of their cores add their own delay to every age."""
@@ -12,9 +12,9 @@ CARE = "READ WITH CARE"
 
 
 def starved(lateness_p99_s: float | None, measured_p99_s: float | None) -> bool:
-    """True if the generator was so late that the figures say more of it than of the server.
+    """Whether the generator was so late that the figures say more about it than about the server.
 
-    Below 5 ms of lateness it never is: the loop's timers have a resolution of 1 ms.
+    Never if the lateness is below 5 ms: the loop's timers have a resolution of 1 ms.
     """
     if lateness_p99_s is None or measured_p99_s is None:
         return False

@@ -1,4 +1,4 @@
-"""Clients that have nothing to do with what an edge is put through, and a steady stream that they receive."""
+"""Clients that take no part in the load on an edge, and a steady stream that they receive."""
 
 from __future__ import annotations
 
@@ -34,5 +34,5 @@ def bystanders_of(plan: Plan, edge: OwnEdge, count: int) -> Plan:
 
 
 def steady_stream(stack: OwnStack, seconds: float) -> Publishing:
-    """What they receive, for at most so many seconds."""
+    """What they receive, for at most `seconds` seconds."""
     return Publishing(stack.past_the_api(), (CHANNEL,), Schedule(round(RATE * seconds), RATE))

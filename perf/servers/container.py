@@ -1,4 +1,4 @@
-"""An edge in a container of perf's own: how long the image takes to be ready, beyond what the process takes.
+"""An edge in a container of perf's own: it shows how much longer the image takes to be ready than the process alone.
 
 It shares this machine's loopback (`--network host`), so it finds perf's NATS, and it has an address like any other
 edge. The container is created before the clock runs: what is timed is `docker start`, as after a reboot or a move.
@@ -38,7 +38,7 @@ class OwnContainer:
         await _docker("start", self._name)
 
     async def ready(self, poll_s: float) -> None:
-        """Waits for 200 from /readyz. Raises `Refusal` with its log if that does not come."""
+        """Waits for 200 from /readyz. Raises `Refusal` with its log if that does not happen."""
         until = time.monotonic() + READY_WITHIN_S
         while await asyncio.to_thread(http_status, self._port, path=READY_PATH) != 200:
             if time.monotonic() > until:

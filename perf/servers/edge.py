@@ -1,7 +1,7 @@
 """An edge process of perf's own, beside those of the running stack and on the same NATS.
 
-Load balancers do not know it, so a run stops nobody else's clients. And perf is its parent, which is the only process
-that gets its exit code.
+Load balancers do not know it, so a run does not affect other clients. And perf is its parent, and only the parent gets
+its exit code.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LOCAL_CONFIGURATION = Path("deploy/local/fairlead.toml")
 
 
 class OwnEdge:
-    """Made by `running_edge`. Its sessions are filed under `name`."""
+    """Made by `running_edge`. Its sessions are stored under `name`."""
 
     def __init__(self, process: Process, name: str, port: int) -> None:
         self._process = process
@@ -91,7 +91,7 @@ class OwnEdge:
         return "\n".join(tail(self._process.log, TAIL_LINES))
 
     def times_lost(self, name: str) -> int:
-        """How often it took the edge of this name for lost, by its log."""
+        """How often it considered the edge of this name lost, according to its log."""
         return times_lost(self._process.log_text(), name)
 
     def tracebacks(self) -> int:
@@ -100,7 +100,7 @@ class OwnEdge:
 
 
 def times_lost(log: str, name: str) -> int:
-    """How often the edge whose log this is took the edge of this name for lost."""
+    """How often the edge with this log considered the edge of this name lost."""
     return len(re.findall(rf"another edge is lost\b.* edge={re.escape(name)} ", log))
 
 
@@ -110,7 +110,7 @@ async def running_edge(
 ) -> AsyncIterator[OwnEdge]:
     """Starts an edge on `port` of 127.0.0.1, or on a free one; kills it at the end of the block if it still runs.
 
-    `checkout` is another one than this, with a virtual environment of its own: the edge is the one that it has.
+    `checkout` is another checkout with its own virtual environment, whose edge is started instead.
     """
     port = port or free_port()
     name = f"perf-{os.urandom(4).hex()}"

@@ -1,7 +1,7 @@
-"""What the edges report of themselves during a run, from the heartbeats of `proto.telemetry`. Pure.
+"""What the edges report about themselves during a run, from the heartbeats of `proto.telemetry`. Pure.
 
 Heartbeats are part of the contract, come from each edge itself, and need no other service; the metrics service shows
-the same figures. Their interval is the price: a figure is up to a second old, which `EdgeWatch.fresh_since` can tell.
+the same figures. The price is their interval: a figure is up to a second old; `EdgeWatch.fresh_since` checks that.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class _Edge:
 
 @dataclass(frozen=True, slots=True)
 class EdgeUsage:
-    """Of one edge at one moment: RSS in bytes, CPU seconds since its start."""
+    """The usage of one edge at one moment: RSS in bytes, CPU seconds since its start."""
 
     name: str
     rss_bytes: int
@@ -42,7 +42,7 @@ class Change(msgspec.Struct):
 
 
 class Changes(msgspec.Struct):
-    """Of each edge by name, and of all."""
+    """Changes of each edge by name, and of all edges."""
 
     edges: dict[str, Change]
     total: Change

@@ -1,7 +1,7 @@
-"""Ways in which a log can prove, for much longer than it keeps publications, what a channel had: each on a NATS server.
+"""Ways in which a log can prove what a channel had, for much longer than it keeps publications: each on a NATS server.
 
-They are compared in docs/decisions/0019-an-index-proves-recoveries.md. `Log.publish` costs what the way costs the
-server, `Log.record_bytes` what it keeps, `Log.resume` asks what a cold edge would ask for one client.
+They are compared in docs/decisions/0019-an-index-proves-recoveries.md. `Log.publish` makes the server do the work of a
+way, `Log.record_bytes` says what it keeps, `Log.resume` asks what a cold edge would ask for one client.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ def read(port: int, name: str) -> float:
 
 
 def page(port: int) -> str:
-    """All of it; "" if the service does not answer. Blocks."""
+    """The whole page; "" if the service does not answer. Blocks."""
     connection = http.client.HTTPConnection(HOST, port, timeout=_TIMEOUT_S)
     try:
         connection.request("GET", "/metrics")

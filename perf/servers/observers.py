@@ -1,4 +1,4 @@
-"""Whoever watches an edge in production: a Prometheus that reads its page, and a collector that takes its spans."""
+"""The observers of an edge in production: a Prometheus that reads its page, and a collector that takes its spans."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from perf.servers import metrics
 from perf.servers.edge import OwnEdge
 
 SCRAPED_EVERY_S: Final = 5.0
-"""As `deploy/observe/prometheus.yml` has it."""
+"""The same as in `deploy/observe/prometheus.yml`."""
 
 
 @contextlib.asynccontextmanager

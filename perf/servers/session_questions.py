@@ -1,5 +1,5 @@
-"""Every question that operators ask about sessions, with arguments by chance: those of the command line, which ask
-PostgreSQL, and those of the HTTP API.
+"""Every question that operators ask about sessions, with random arguments: on the command line, which asks PostgreSQL,
+and over the HTTP API.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Question(NamedTuple):
 
 
 class Chance:
-    """What to ask about next."""
+    """Chooses at random what to ask about next."""
 
     def __init__(self, picked: Picked, seed: int) -> None:
         self.picked = picked
@@ -63,7 +63,7 @@ class Chance:
         return Period(until - self.random.choice(_LENGTHS), until)
 
     def month(self) -> Period:
-        """All of it."""
+        """The whole month."""
         return Period(self.picked.now - _MONTH, self.picked.now)
 
     def user(self) -> str:
@@ -73,11 +73,11 @@ class Chance:
         return self.random.choice(self.picked.sessions)
 
     def channel(self) -> str:
-        """A busy one or a room of few."""
+        """A busy channel, or a room with few members."""
         return self.random.choice(self.random.choice([self.picked.channels, self.picked.rooms, ["news"]]))
 
     def version(self) -> str:
-        """That of a client, which some sessions had."""
+        """A client's version that some sessions had."""
         return f"5.{self.random.randint(0, 3)}"
 
     def edge(self) -> str:
@@ -85,7 +85,7 @@ class Chance:
 
 
 def of_the_command_line(pool: Pool, chance: Chance) -> list[Question]:
-    """Those of `python -m services.sessions`, without the start of its process."""
+    """The questions of `python -m services.sessions`, without the start of its process."""
     presence, drops, channels, users = Presence(pool), DropCounts(pool), Channels(pool), Users(pool)
     refusals, edges, stories, versions = RefusalCounts(pool), Edges(pool), UserStories(pool), VersionQueries(pool)
     timelines = Timelines(pool)
@@ -151,8 +151,8 @@ class Api:
 
 
 def of_the_api(api: Api, chance: Chance) -> list[Question]:
-    """Those over HTTP, with the time of the service and of this client: each filter, and what the command line does not
-    have."""
+    """The questions over HTTP, including the time of the service and of this client: each filter, and what the command
+    line does not have."""
 
     def sessions(name: str, query: Callable[[], dict[str, object]]) -> Question:
         return Question(f"GET /sessions{name}", lambda: api.get("/sessions", **query()))

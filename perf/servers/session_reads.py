@@ -1,4 +1,4 @@
-"""What PostgreSQL has of one edge's sessions, read from the sessions service over HTTP, as its users read it."""
+"""What PostgreSQL knows about one edge's sessions, read from the sessions service over HTTP, as its users read it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class SessionReads:
         self._key = api_key
 
     async def opened(self, edge: str, at_least: int, within_s: float) -> int:
-        """The number of an edge's sessions: as soon as there are `at_least`, or when the time is over."""
+        """The number of an edge's sessions: returns as soon as there are `at_least`, or when the time is over."""
         return len(await self._until(edge, lambda session: True, at_least, within_s))
 
     async def ends(self, edge: str, at_least: int, within_s: float) -> dict[str, int]:

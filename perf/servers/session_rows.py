@@ -28,11 +28,11 @@ SETTINGS: Final = {
     "maintenance_work_mem": "256MB",
     "effective_cache_size": "8GB",
 }
-"""What the PostgreSQL of so many sessions is given, besides its defaults."""
+"""The settings of a PostgreSQL with so many sessions, besides its defaults."""
 
 
 class Picked(NamedTuple):
-    """What is asked about, each of many, in no order: ids of sessions, some with a timeline; and moments."""
+    """What questions are about, many of each, in random order: ids of sessions, some with a timeline; and moments."""
 
     sessions: Sequence[str]
     with_timeline: Sequence[str]
@@ -94,7 +94,8 @@ async def fill(url: str, sessions: int, progress: Callable[[float], None]) -> No
 async def _write_day(
     database: asyncpg.Connection[Any], range: Range, number: int, day: datetime, now: datetime, sessions: int
 ) -> None:
-    """Each table's rows of a day are first in a temporary one: later tables are counted from the day's rows."""
+    """Each table's rows of a day are first written to a temporary table, as later tables are counted from the day's
+    rows."""
     suffix = f"d{day:%Y%m%d}"
     for table in OF_A_DAY:
         name = f"{table.name}_{suffix}"
@@ -146,7 +147,7 @@ async def rows_of(url: str, tables: Sequence[str]) -> dict[str, int]:
 
 
 async def pick(url: str, seed: int) -> Picked:
-    """The same ones for the same seed and rows, but for the moments."""
+    """Picks the same for the same seed and rows, except for the moments."""
     database = await asyncpg.connect(url)
     try:
         total = await database.fetchval("SELECT sum(reltuples) FROM pg_class WHERE relname LIKE 'sessions\\_p%'")

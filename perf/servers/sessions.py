@@ -75,7 +75,8 @@ class OwnSessions:
 async def running_sessions(
     stack: OwnStack, database: OwnPostgres, toml: str = "", **settings: str
 ) -> AsyncIterator[OwnSessions]:
-    """A service that is started and answers; it may have begun to fold. Raises `Refusal` if it does not get ready.
+    """A service that has started and answers; it may already have begun to fold. Raises `Refusal` if it does not get
+    ready.
 
     `toml` is its configuration file; `settings` are variables without their prefix: outbox_url=...
     """

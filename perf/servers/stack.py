@@ -40,7 +40,8 @@ class OwnStack:
         self._checkout: Path | None = None
 
     def of(self, checkout: Path | None) -> OwnStack:
-        """The same, with the edges of another checkout, and the namespaces that perf has there. None: this one."""
+        """The same stack, with the edges of another checkout, and the namespaces that perf has there. None: this
+        one."""
         made = copy.copy(self)
         made._checkout = checkout
         return made
@@ -79,7 +80,7 @@ class OwnStack:
         return server_api(edge.port, self.api_key)
 
     def past_the_api(self) -> PublishTarget:
-        """For channels without history."""
+        """The target for channels without history, bypassing the server API."""
         return FairleadOnNats(self.nats_port)
 
 

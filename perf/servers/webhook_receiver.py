@@ -1,4 +1,4 @@
-"""A receiver of webhooks that takes everything at once, and counts the events."""
+"""A receiver of webhooks that accepts everything at once, and counts the events."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """The systems that `python -m perf compare` measures one after the other, Fairlead among them.
 
-Each is started as its own documentation has it, on free ports of loopback, in a process tree of its own, and stopped
-again. What they need besides this checkout is in `.perf/`, where `perf compare --install` puts it.
+Each is started as its own documentation says, on free ports of loopback, in its own process tree, and stopped again.
+What they need besides this checkout is in `.perf/`, where `perf compare --install` puts it.
 """

@@ -1,4 +1,5 @@
-"""Fairlead as a system to compare: the processes of `make up` in a folder of their own; all, or one edge and NATS."""
+"""Fairlead as a system to compare: the processes of `make up` in a separate folder; all of them, or one edge and
+NATS."""
 
 from __future__ import annotations
 
@@ -70,7 +71,7 @@ def _free_ports() -> Ports:
 
 
 def _without_ours(environ: Mapping[str, str]) -> dict[str, str]:
-    """A shell that is set up for another stack must not change what is measured."""
+    """Removes Fairlead's variables: a shell that is set up for another stack must not change what is measured."""
     return {name: value for name, value in environ.items() if not name.startswith("FAIRLEAD_")}
 
 
@@ -92,7 +93,7 @@ FAIRLEAD = (
     System(
         "fairlead-http",
         "Fairlead behind Traefik (HTTP)",
-        "the same, Traefik takes HTTP apart, and tries another edge where one does not answer",
+        "the same, Traefik parses HTTP, and tries another edge if one does not answer",
         "stored in JetStream before it is acknowledged; ordered, recoverable",
         stack_by_http,
     ),

@@ -13,11 +13,11 @@ from perf.systems.pacing_subscriber import PacingSubscriber
 from perf.systems.system import Launch
 
 WINDOW = 8
-"""Publications in flight: enough that no part of a system waits for the next one, few enough that the queues of 100
-messages that Channels has drop none of them."""
+"""Publications in flight: enough that no part of a system waits for the next one, few enough that the queues of
+Channels, with 100 messages each, drop none of them."""
 
 STALLED_S = 3.0
-"""If nothing arrives for so long, a publication was lost, and the run continues without it."""
+"""If nothing arrives for this long, a publication was lost, and the run continues without it."""
 
 
 async def saturate(target: Target, launch: Launch, channel: str, seconds: float, size: int) -> int:

@@ -71,7 +71,7 @@ def compiled(source: Path, folder: Path) -> Path:
 
 
 def install(names: Sequence[str], report: Callable[[str], None]) -> None:
-    """Installs the parts in `names` that are not there in their pinned versions. Raises `Unavailable`."""
+    """Installs the parts in `names` that are missing or not in their pinned versions. Raises `Unavailable`."""
     for name in names:
         if _is_installed(name):
             report(f"{name}: is installed")
@@ -108,7 +108,8 @@ def _install_socketio(folder: Path) -> None:
 
 
 def _install_debian(folder: Path) -> None:
-    """Debian's packages, and what they need and this machine lacks. Root is needed only for one folder of nginx."""
+    """Debian's packages, and their dependencies that this machine lacks. Root is needed only for one folder of
+    nginx."""
     if shutil.which("apt-get") is None:
         raise Unavailable("Redis and nchan come as Debian packages, and this machine has no apt-get")
     simulated = _run(["apt-get", "--simulate", "install", "--no-install-recommends", *DEBIAN_PACKAGES])
@@ -132,7 +133,7 @@ _INSTALLERS: dict[str, Callable[[Path], None]] = {
     "debian": _install_debian,
 }
 PARTS = tuple(_INSTALLERS)
-"""What can be installed."""
+"""The parts that can be installed."""
 
 
 def _installed(name: str) -> Path:

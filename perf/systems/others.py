@@ -1,4 +1,4 @@
-"""How each of the other systems is started: as its documentation has it, without parts that are not needed."""
+"""How each of the other systems is started: as its documentation says, without parts that are not needed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from perf.systems.system import Launch, System, answers
 ORIGINAL_WORKERS = 6
 SOCKETIO_PROCESSES = 2
 BACKLOG = "4096"
-"""Of every listener that has such an option: a burst of 5,000 must not meet the kernel's default of 128."""
+"""The backlog of every listener that has such an option: a burst of 5,000 must not be limited by the kernel's default
+of 128."""
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _HERE = Path(__file__).parent

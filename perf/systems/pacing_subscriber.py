@@ -1,7 +1,7 @@
 """One subscriber in the process that publishes, so that publishing keeps pace with delivery.
 
-Without it, a system that answers a publish before it delivers would be fed faster than it can work, and be measured by
-how it fails instead of by what it can do.
+Without it, a system that answers a publish before it delivers would get publications faster than it can deliver them,
+and the result would show how it fails instead of what it can do.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Plain servers that Fairlead is compared with in the same run, by the same generator."""
+"""Plain servers with which Fairlead is compared in the same run, by the same generator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The order in which systems are run: each repeat begins with another one, so that none is always first. Pure."""
+"""The order in which systems are run: each repeat begins with a different system, so that none is always first.
+Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ T = TypeVar("T")
 def rotated(items: Sequence[T], repeats: int) -> list[list[T]]:
     """The order of each repeat.
 
-    Clock speed, caches and neighbours of the machine drift, so a fixed order would favour one.
+    Clock speed, caches and the machine's neighbours change over time, so a fixed order would favour one system.
     """
     step = max(1, len(items) // max(1, repeats))
     return [[*items[turn * step % len(items) :], *items[: turn * step % len(items)]] for turn in range(repeats)]

@@ -1,4 +1,5 @@
-"""What the servers of a trial use: CPU for a piece of work, without their idle work, and memory for each connection."""
+"""What the servers of a trial use: the CPU for a piece of work, without idle work, and the memory for each
+connection."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from perf.report.comparison import Trial
 QUIET_SHARE = 0.1
 QUIET_SAMPLE_S = 0.4
 QUIET_WITHIN_S = 10.0
-"""Between two measurements a system may finish its work: until it uses less than this share of a core."""
+"""Between two measurements a system may finish its work, for at most this time: until it uses less than `QUIET_SHARE`
+of a core."""
 
 
 class ServerUsage:
@@ -56,7 +58,7 @@ class ServerUsage:
         return finish
 
     async def quiet(self) -> None:
-        """Waits until the servers have nothing left to do, with a bound."""
+        """Waits until the servers have nothing left to do, for a limited time."""
         until = time.monotonic() + QUIET_WITHIN_S
         while self._tree is not None and time.monotonic() < until:
             before = self._tree.cpu_s()

@@ -32,7 +32,7 @@ async def publish(request: Request) -> Response:
     for socket in list(_listeners[request.path_params["channel"]]):
         try:
             await socket.send_text(text)
-        except (WebSocketDisconnect, RuntimeError):  # it has disconnected while others were written to
+        except (WebSocketDisconnect, RuntimeError):  # it disconnected while others were written to
             continue
     return Response(status_code=204)
 

@@ -1,4 +1,5 @@
-"""What perf must know of a system to run it: how it is started, which protocol it speaks, what it does for a client."""
+"""What perf must know about a system to run it: how it is started, which protocol it speaks, what it does for a
+client."""
 
 from __future__ import annotations
 
@@ -52,7 +53,7 @@ class System:
 
 
 def answers(port: int) -> Check:
-    """A check that HTTP is answered on a port, with any status."""
+    """A check whether a port answers HTTP, with any status."""
     return partial(_answers, port)
 
 

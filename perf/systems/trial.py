@@ -1,4 +1,5 @@
-"""One trial: a running system is connected to at a steady rate and in a burst, published through, and stopped."""
+"""One trial: a running system gets connections at a steady rate and in a burst, delivers publications, and is
+stopped."""
 
 from __future__ import annotations
 
@@ -52,7 +53,7 @@ class Bench:
         await usage.quiet()
 
     async def stop(self, trial: Trial) -> None:
-        """Stops the system while clients are connected to it. One that perf has not started stays as it is."""
+        """Stops the system while clients are connected to it. A system that perf has not started is left running."""
         if not self._launch.programs:
             return
         count = self._size.subscribers

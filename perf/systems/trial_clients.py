@@ -18,10 +18,11 @@ from perf.systems.system import Launch
 from perf.systems.trial_size import Size
 
 CONNECT_TIMEOUT_S = 30.0
-"""A system that needs longer than a browser waits is still measured by how long, not by a failure."""
+"""For a system that takes longer than a browser waits, the time is still measured instead of a failure."""
 
 TAIL_S = 0.5
-"""After the last connect: the servers' remaining work for it (session events, garbage collection) is counted."""
+"""The time after the last connect in which the servers' remaining work (session events, garbage collection) is
+counted."""
 
 
 class TrialClients:

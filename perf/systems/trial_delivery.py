@@ -22,7 +22,7 @@ DELIVERED_WITHIN_S = 5.0
 
 
 async def latency(clients: TrialClients, held: int) -> Latency:
-    """While `held` other connections are open. Raises `ChildDied`, OSError."""
+    """The latency while `held` other connections are open. Raises `ChildDied`, OSError."""
     size, launch = clients.size, clients.launch
     schedule = Schedule(round(size.latency_rate * size.latency_s), size.latency_rate)
     publishing = ClientPublishing(schedule, size.data_bytes) if launch.publish is None else None

@@ -13,7 +13,7 @@ class Size(msgspec.Struct, frozen=True):
     """
 
     connections: int = 5000
-    rooms: int = 500  # that connections are spread over
+    rooms: int = 500  # over which connections are spread
     rate: float = 500.0
     burst_s: float = 1.0
     subscribers: int = 1000
@@ -26,7 +26,7 @@ class Size(msgspec.Struct, frozen=True):
     idle_s: float = 1.0
 
     def changed(self, connections: int | None, rate: float | None) -> Size:
-        """With the values of options; each room keeps its ten members."""
+        """The size with the values of options; each room keeps its ten members."""
         count = connections or self.connections
         return msgspec.structs.replace(self, connections=count, rooms=max(1, count // 10), rate=rate or self.rate)
 

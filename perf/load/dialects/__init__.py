@@ -1,4 +1,4 @@
-"""What a system's protocol is to the generator, so that the same generator measures every system.
+"""The interface between a system's protocol and the generator, so that the same generator measures every system.
 
 A dialect knows what its clients listen to. It says how a client opens, what the answers mean, and what a ping looks
 like. It never touches application messages: those are found by the marker of `perf.load.payload` in the bytes that
@@ -31,7 +31,7 @@ class Step(NamedTuple):
 
 
 class Opening(NamedTuple):
-    """How one client gets from TCP to listening. No steps: it listens as soon as the upgrade is answered."""
+    """How one client gets from TCP to listening. Without steps it listens as soon as the upgrade is answered."""
 
     path: str  # "" stays a TCP connection that sends nothing
     steps: Sequence[Step]
@@ -40,7 +40,7 @@ class Opening(NamedTuple):
 
 
 class Refused(Exception):
-    """The server refused. The text is the cause that the report counts by: "error 103 permission denied"."""
+    """The server refused. The text is the cause by which the report counts: "error 103 permission denied"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,27 +51,28 @@ class Dialect(abc.ABC):
     rooms: int = 1
 
     opcode: ClassVar[int] = frames.TEXT
-    """Of every frame in both directions."""
+    """The opcode of every frame, in both directions."""
 
     ping: ClassVar[bytes] = b""
     """A server's ping that is a message of the protocol, as `split` returns it; b"" if the protocol has none."""
 
     pong: ClassVar[bytes] = b""
-    """The frame that answers it. Pings of RFC 6455 are answered without asking the dialect."""
+    """The frame that answers that ping. Pings of RFC 6455 are answered without the dialect."""
 
     cuts_messages: ClassVar[bool] = False
-    """True if a message may begin in one frame and end in the next; then every frame goes through `split`, which costs.
+    """True if a message may begin in one frame and end in the next; then every frame goes through `split`, which costs
+    time.
 
     A message in several frames by RFC 6455's own means (continuation) is an error of the run: `frames.BadFrame`.
     """
 
     @abc.abstractmethod
     def opening(self, index: int) -> Opening:
-        """Of connection `index`. Called before the run."""
+        """The opening of connection `index`. Called before the run."""
 
     @abc.abstractmethod
     def accepts(self, step: int, message: bytes) -> bool:
-        """True if `message` is what step number `step` waits for.
+        """Whether `message` is what step number `step` waits for.
 
         Raises `Refused`, and `frames.BadFrame` for nonsense.
         """
@@ -84,14 +85,14 @@ class Dialect(abc.ABC):
         return (data,), b""
 
     def publication(self, channel: str, payload: bytes) -> bytes:
-        """The frame by which a client publishes. Raises NotImplementedError where clients cannot."""
+        """The frame by which a client publishes. Raises NotImplementedError if clients cannot publish."""
         raise NotImplementedError(f"{type(self).__name__} has no way to publish over its socket")
 
     def reconnect_opening(self, index: int, reply: bytes, last: bytes) -> Opening:
         """How a lost client opens again to get what it missed.
 
         `reply` ended its last opening, `last` is the end of the bytes that held its newest application message (b"" for
-        none). Raises NotImplementedError where a client cannot recover.
+        none). Raises NotImplementedError if clients cannot recover.
         """
         raise NotImplementedError(f"{type(self).__name__} has no way to recover")
 
@@ -100,7 +101,8 @@ class Dialect(abc.ABC):
         return False
 
     def leave_frame(self) -> bytes:
-        """What a client sends to leave; the server is then expected to close the connection. b"": it just aborts."""
+        """What a client sends to leave; the server is then expected to close the connection. b"": the client just
+        aborts."""
         return frames.close_frame(1000)
 
     def channel_of(self, index: int) -> str:

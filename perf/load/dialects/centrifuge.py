@@ -50,7 +50,7 @@ class Centrifuge(Dialect):
     pong: ClassVar[bytes] = frames.frame(frames.TEXT, b"{}")
 
     def opening(self, index: int) -> Opening:
-        """Connect and subscribe are sent together, as centrifuge-js does it."""
+        """Sends connect and subscribe together, as centrifuge-js does."""
         return self._opening(index, {})
 
     def reconnect_opening(self, index: int, reply: bytes, last: bytes) -> Opening:

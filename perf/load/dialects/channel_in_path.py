@@ -1,6 +1,6 @@
-"""No protocol at all: the path of the upgrade names the channel, and what is published arrives as a text frame.
+"""No protocol at all: the path of the upgrade names the channel, and publications arrive as text frames.
 
-Django Channels, plain Starlette and nchan are all used that way.
+Django Channels, plain Starlette and nchan are used this way.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """NATS's own text protocol in binary frames, as nats-server's WebSocket listener speaks it.
 
-The server puts all that is pending for a client into one frame, never a part of a message, so frames need no cutting.
+The server puts everything that is pending for a client into one frame, never a part of a message, so messages need not
+be joined across frames.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class NatsText(Dialect):
     pong: ClassVar[bytes] = frames.frame(frames.BINARY, b"PONG\r\n")
 
     def opening(self, index: int) -> Opening:
-        """SUB is not answered: the PING behind it is, when it has been taken."""
+        """SUB gets no answer, but the PING after it does, once SUB has been processed."""
         subscribe = f"SUB {self.channel_of(index)} 1\r\n".encode() if self.channel else b""
         hello = frames.frame(frames.BINARY, _CONNECT + subscribe + b"PING\r\n")
         steps: Sequence[Step] = (Step("info", b""), Step("subscribe", hello))

@@ -1,4 +1,4 @@
-"""The original design: Django Channels on channels_redis, written as the documentation of Channels does it.
+"""The original design: Django Channels on channels_redis, written as in the documentation of Channels.
 
 `uvicorn chat:application --workers 6`, with REDIS_PORT in the environment. A client joins the group that its path
 names, and gets the bodies of POSTs to /publish/<group>. Runs in a virtual environment of its own, never in ours.
