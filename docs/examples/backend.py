@@ -32,10 +32,10 @@ def permission_denied() -> dict[str, Any]:
 
 
 def connect(question: dict[str, Any]) -> dict[str, Any]:
-    """`data` is what the client connected with; that of centrifuge-js is its option `data`."""
+    """`data` is what the client sent with its connect: the option `data` of centrifuge-js."""
     data = question.get("data")
     if not isinstance(data, dict) or "password" not in data:
-        return {}  # not known here: as if there were no hook
+        return {}  # "not known here": the client continues as if there were no hook
     user = PASSWORDS.get(data["password"])
     if user is None:
         return {"disconnect": {"code": 4501, "reason": "wrong password"}}  # after 4500 to 4999 clients stay away
@@ -43,12 +43,12 @@ def connect(question: dict[str, Any]) -> dict[str, Any]:
 
 
 def subscribe(question: dict[str, Any]) -> dict[str, Any]:
-    """Every user has a channel of their own, and gets into no other."""
+    """Every user has a channel of their own, and may not enter any other."""
     return {"result": {}} if question["channel"] == f"chat:{question['user']}" else permission_denied()
 
 
 def publish(question: dict[str, Any]) -> dict[str, Any]:
-    """Adds a signature and a tag to what is published."""
+    """Adds a signature and a tag to the publication."""
     data = question.get("data")
     if not isinstance(data, dict):
         return {"error": {"code": 400, "message": "expected a JSON object"}}
@@ -56,7 +56,7 @@ def publish(question: dict[str, Any]) -> dict[str, Any]:
 
 
 def refresh(question: dict[str, Any]) -> dict[str, Any]:
-    """A connection expires; may it go on?"""
+    """A connection expires: may it continue?"""
     if question["user"] not in PASSWORDS.values():
         return {"result": {"expired": True}}
     return {"result": {"expire_at": int(time.time()) + HOUR_S}}
@@ -87,7 +87,7 @@ async def main() -> None:
 
     for decide in (connect, subscribe, publish, refresh):
         await connection.subscribe(f"hook.{decide.__name__}", QUEUE, answer_with(decide))
-    await connection.flush()  # NATS knows of all of them
+    await connection.flush()  # NATS knows all subscriptions now
     print(f"answering on {ADDRESS}; Ctrl-C ends it")
     await asyncio.Event().wait()
 

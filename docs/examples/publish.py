@@ -30,7 +30,7 @@ WITHOUT_HISTORY = "live:cursor"
 
 
 def addresses() -> tuple[str, str]:
-    """Both as given, or both of this checkout's stack. NATS needs no key: a wrong stack would accept publications."""
+    """Both as given, or those of this checkout's stack. NATS asks for no key: a wrong stack would take publications."""
     match sys.argv[1:]:
         case [http, nats_url]:
             return http, nats_url
@@ -86,7 +86,7 @@ def token(name: str) -> str:
 
 
 async def publish_with_history(connection: Client, channel: str, data: Any, key: str, tags: dict[str, str]) -> int:
-    """Returns the offset. JetStream has stored the publication then, and subscribers receive it from the edges."""
+    """Returns the offset. By then JetStream has stored the publication; subscribers receive it from the edges."""
     stream = connection.jetstream()
     namespace = channel.removeprefix("$").partition(":")[0] if ":" in channel else "_"
     first = await stream.stream_info(f"CH_{token(namespace).replace('%', '=')}_0")
@@ -102,7 +102,7 @@ async def publish_with_history(connection: Client, channel: str, data: Any, key:
 
 
 async def publish_without_history(connection: Client, channel: str, data: Any) -> None:
-    """At most once, to those who are subscribed at this moment."""
+    """At most once, to clients that are subscribed at this moment."""
     await connection.publish(f"eph.{token(channel)}", json.dumps(data).encode())
 
 

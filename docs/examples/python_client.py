@@ -53,7 +53,7 @@ async def publish_once(client: Client, channel: str, data: Any, key: str) -> dic
             position: dict[str, Any] = (await client.rpc("fairlead.publish", call)).data
             return position
         except (OperationTimeoutError, ClientDisconnectedError):
-            pass  # the connection broke: the publication may be stored or not, so repeat it with the same key
+            pass  # the connection broke: the publication may or may not be stored, so repeat it with the same key
         except ReplyError as error:
             if not error.temporary:
                 raise
@@ -61,7 +61,7 @@ async def publish_once(client: Client, channel: str, data: Any, key: str) -> dic
 
 
 class Trouble(ClientEventHandler):
-    """Remembers the last error: the client itself reports none, and tries again."""
+    """Remembers the last error: the client does not print errors, it tries again."""
 
     last = ""
 

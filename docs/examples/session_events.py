@@ -2,7 +2,8 @@
 
     .venv/bin/python docs/examples/session_events.py [nats://127.0.0.1:4222]
 
-Killed and started again, it goes on where it was. docs/events.md describes the facts, and what they promise.
+If it is killed and started again, it continues where it stopped. docs/events.md describes the
+facts, and what they promise.
 """
 
 from __future__ import annotations

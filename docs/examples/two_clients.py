@@ -40,7 +40,7 @@ def token(user: str) -> str:
 
 
 class Trouble(ClientEventHandler):
-    """Remembers the last error: the client itself reports none, and tries again."""
+    """Remembers the last error: the client does not print errors, it tries again."""
 
     last = ""
 

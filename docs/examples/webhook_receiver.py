@@ -16,7 +16,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-SECRETS = os.environ["WEBHOOK_SECRET"].split()  # two, with a space between, while one is exchanged
+SECRETS = os.environ["WEBHOOK_SECRET"].split()  # two, separated by a space, while you replace one
 PORT = int(sys.argv[1]) if len(sys.argv) > 1 else 9000
 
 seen: set[str] = set()  # in an application: a unique column of its database, written in the transaction of the event
@@ -32,7 +32,7 @@ def is_signed(signature: str, body: bytes) -> bool:
 
 
 class Webhook(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"  # the connection is used again
+    protocol_version = "HTTP/1.1"  # keeps the connection open for the next request
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -47,9 +47,9 @@ class Webhook(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Not a line for each request."""
+        """Prints no line for each request."""
 
 
 if __name__ == "__main__":
-    # A thread for each connection: a dead letter that is replayed comes on another one than the events of now.
+    # A thread for each connection: a replayed dead letter comes over another connection than new events.
     ThreadingHTTPServer(("127.0.0.1", PORT), Webhook).serve_forever()

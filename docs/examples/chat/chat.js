@@ -17,7 +17,7 @@ class Room {
     this.members = new Map(); // client id -> user
     this.changes = null; // joins and leaves received while the presence call runs
     this.awaySince = 0;
-    this.sent = Promise.resolve(); // resolves when the message before is stored
+    this.sent = Promise.resolve(); // resolves when the previous message is stored
     this.recovering = 0; // messages counted during a recovery
   }
 
@@ -58,12 +58,12 @@ class Room {
     else this.client.disconnect();
   }
 
-  // --- coming, and coming back ---
+  // --- subscribing, and coming back ---
 
   subscribed({ wasRecovering, recovered, streamPosition }) {
     const away = (Date.now() - this.awaySince) / 1000;
     this.awaySince = 0;
-    if (this.epoch !== streamPosition.epoch) this.view.renumber(); // offsets mean something within one epoch only
+    if (this.epoch !== streamPosition.epoch) this.view.renumber(); // offsets have a meaning only within one epoch
     this.epoch = streamPosition.epoch;
     this.meet();
     if (!wasRecovering) {
@@ -139,7 +139,7 @@ class Room {
     if (changes !== this.changes) return; // a later call replaces this one
     this.changes = null;
     this.members = new Map(Object.values(found?.clients ?? {}).map((info) => [info.client, named(info)]));
-    for (const change of changes) change(); // what arrived meanwhile is newer
+    for (const change of changes) change(); // joins and leaves that arrived in the meantime are newer
     this.view.people(this.members);
   }
 
@@ -180,8 +180,8 @@ class View {
   constructor(user) {
     this.user = user;
     this.log = at('log');
-    this.byKey = new Map(); // lines that wait for their place
-    this.offsets = new Set(); // of the lines that have one
+    this.byKey = new Map(); // lines without an offset yet
+    this.offsets = new Set(); // of the lines that have one already
   }
 
   state(state, reason = '') {
@@ -236,7 +236,7 @@ class View {
 
   add(line, offset) {
     const atEnd = this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 80;
-    line.offset = offset; // NaN for an event, which comes behind all that has happened
+    line.offset = offset; // NaN for an event, which is placed after everything so far
     const others = [...this.log.children].filter((other) => other !== line);
     const next = others.find((other) => other.offset > (Number.isNaN(offset) ? Number.MAX_VALUE : offset)) ?? null;
     if (!line.isConnected || line.nextElementSibling !== next) this.log.insertBefore(line, next);

@@ -52,7 +52,7 @@ ASK_AGAIN_S = float(os.environ.get("ASK_AGAIN_S", "60"))
 
 PASSWORDS = {"alice": "wonderland", "bob": "builder", "carol": "singer"}  # yours are hashed, in a table
 MOST_ITEMS = 5
-SESSION_ENDED = {"code": 4000, "reason": "session ended"}  # clients connect again: who is still logged in may
+SESSION_ENDED = {"code": 4000, "reason": "session ended"}  # clients connect again; a user still logged in may
 TABLES = """
 CREATE TABLE IF NOT EXISTS logins (id text PRIMARY KEY, username text NOT NULL, ends_at timestamptz NOT NULL);
 CREATE TABLE IF NOT EXISTS lists (id int PRIMARY KEY, name text NOT NULL);
@@ -97,8 +97,8 @@ Database = Annotated[asyncpg.Connection, Depends(transaction, scope="function")]
 
 
 async def session_user(request: Request, database: Database) -> str:
-    """The user of the session, "" without one. A cookie that is only signed would be good until it expires: its
-    row ends with the log out."""
+    """The user of the session, "" without one. A cookie that is only signed would be valid until it expires; the
+    row of a session is deleted at logout."""
     query = "SELECT username FROM logins WHERE id = $1 AND ends_at > now()"
     return await database.fetchval(query, request.session.get("login", "")) or ""
 
@@ -183,12 +183,12 @@ async def add(list_id: ListId, new: NewItem, user: Member, database: Database) -
     insert = "INSERT INTO items (list_id, text) VALUES ($1, $2) RETURNING id, list_id, text, bought"
     await publish_with(database, await database.fetchrow(insert, list_id, new.text))
     if await database.fetchval("SELECT count(*) FROM items WHERE list_id = $1", list_id) > MOST_ITEMS:
-        raise HTTPException(409, "the list is full")  # rolled back: nobody hears of the item
+        raise HTTPException(409, "the list is full")  # rolled back: the item is not published
 
 
 @app.post("/lists/{list_id}/nudge", status_code=204)
 async def nudge(request: Request, list_id: ListId, user: Member) -> None:
-    """A word to those who are there now: no row, no history."""
+    """Publishes to users who are there now: no row, no history."""
     await request.state.fairlead.publish(f"lists:{list_id}", {"nudge": user.title()}, skip_history=True)
 
 
@@ -196,7 +196,7 @@ async def nudge(request: Request, list_id: ListId, user: Member) -> None:
 
 
 async def from_fairlead(request: Request) -> Any:
-    """The question, which a view gets by this dependency once the signature is right."""
+    """The question, if its signature is right: a dependency of the views below."""
     body = await request.body()
     try:
         verify(HOOK_SECRET, request.headers.get(SIGNATURE_HEADER), body)
@@ -210,13 +210,13 @@ LIST = re.compile(r"lists:([1-9][0-9]{0,8})")
 
 
 def until_asked_again() -> float:
-    """A connection expires after a minute, and Fairlead asks `refresh`: has its session ended meanwhile?"""
+    """A connection expires after a minute, and Fairlead asks `refresh`: has its session ended?"""
     return time.time() + ASK_AGAIN_S
 
 
 @realtime.post("/connect", response_model=None)
 async def connect(user: SessionUser) -> Answer[ConnectResult]:
-    """The cookie came along, so the session is that of the browser."""
+    """The cookie came along, so this is the browser's session."""
     if not user:
         return {"disconnect": {"code": 4501, "reason": "log in first"}}
     return {"result": {"user": user, "info": {"name": user.title()}, "expire_at": until_asked_again()}}
@@ -224,8 +224,8 @@ async def connect(user: SessionUser) -> Answer[ConnectResult]:
 
 @realtime.post("/refresh", response_model=None)
 async def refresh(user: SessionUser) -> Answer[RefreshResult]:
-    """The cookie is that with which the browser connected. If its session has ended, the browser connects again, with
-    the cookie that it has by now."""
+    """The cookie is the one of the connect. If its session has ended, the browser connects again with its present
+    cookie."""
     if not user:
         return {"result": {"expired": True}}
     return {"result": {"expire_at": until_asked_again()}}
@@ -252,7 +252,7 @@ async def rpc(
     if question.get("method") != "buy":
         return {"error": {"code": 104, "message": "method not found"}}
     try:
-        purchase = Purchase.model_validate(question.get("data"))  # which a client may have filled with anything
+        purchase = Purchase.model_validate(question.get("data"))  # a client may have sent anything
     except ValidationError:
         return {"error": {"code": 400, "message": 'expected {"item": 17}'}}
     update = (
@@ -268,7 +268,7 @@ async def rpc(
 
 @realtime.post("/events", status_code=204)
 async def events(body: Annotated[WebhookBody, Depends(from_fairlead)], database: Database) -> None:
-    """Webhooks: who has left a list. An event may come again, so its id is that of the row."""
+    """Webhooks: who has left a list. An event may come again, so its id is the key of the row."""
     insert = (
         "INSERT INTO visits VALUES ($1, $2, $3, to_timestamp($4::float8)) ON CONFLICT (id) DO NOTHING RETURNING true"
     )

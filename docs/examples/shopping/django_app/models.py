@@ -13,12 +13,12 @@ class Item(models.Model):
     bought = models.BooleanField(default=False)
 
     def shown(self) -> dict[str, object]:
-        """The item as the page gets it."""
+        """The item in the form for the page."""
         return {"id": self.pk, "text": self.text, "bought": self.bought}
 
 
 class Visit(models.Model):
-    """A visit that has ended, as a webhook told: `id` is that of the event, which may come again."""
+    """A visit that has ended, as a webhook reported it. `id` is the id of the event, which may come again."""
 
     id = models.CharField(max_length=200, primary_key=True)
     list_id = models.IntegerField()

@@ -1,4 +1,4 @@
-"""Publishes in the transaction of whoever calls."""
+"""Publishes in the caller's transaction."""
 
 from django.db import connection
 from psycopg.types.json import Jsonb

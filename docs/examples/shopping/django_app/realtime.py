@@ -1,4 +1,4 @@
-"""What Fairlead asks. A question is a request with the browser's cookie, so `request.user` is who connects."""
+"""What Fairlead asks. A question is a request with the browser's cookie, so `request.user` is the user who connects."""
 
 import json
 import re
@@ -36,7 +36,7 @@ LIST = re.compile(r"lists:([1-9][0-9]{0,8})")
 
 
 def asked_by_fairlead(answer: Callable[[HttpRequest, Any], Any]) -> Callable[[HttpRequest], HttpResponse]:
-    """A view for Fairlead alone: its signature takes the place of Django's protection against forged requests."""
+    """A view only for Fairlead: its signature takes the place of Django's protection against forged requests."""
 
     @csrf_exempt
     @require_POST
@@ -52,7 +52,7 @@ def asked_by_fairlead(answer: Callable[[HttpRequest, Any], Any]) -> Callable[[Ht
 
 
 def until_asked_again() -> float:
-    """A connection expires after a minute, and Fairlead asks `refresh`: has its session ended meanwhile?"""
+    """A connection expires after a minute, and Fairlead asks `refresh`: has its session ended?"""
     return time.time() + settings.FAIRLEAD_ASK_AGAIN_S
 
 
@@ -66,8 +66,8 @@ def connect(request: HttpRequest, question: ConnectQuestion) -> Answer[ConnectRe
 
 @asked_by_fairlead
 def refresh(request: HttpRequest, question: RefreshQuestion) -> Answer[RefreshResult]:
-    """The cookie is that with which the browser connected. If its session has ended, the browser connects again, with
-    the cookie that it has by now: Django exchanges it when a password is changed."""
+    """The cookie is the one of the connect. If its session has ended, the browser connects again with its present
+    cookie: Django replaces it when a password is changed."""
     if not request.user.is_authenticated:
         return {"result": {"expired": True}}
     return {"result": {"expire_at": until_asked_again()}}
@@ -85,7 +85,7 @@ def subscribe(request: HttpRequest, question: SubscribeQuestion) -> Answer[Subsc
 def rpc(request: HttpRequest, question: RPCQuestion) -> Answer[RPCResult]:
     if question.get("method") != "buy":
         return {"error": {"code": 104, "message": "method not found"}}
-    match question.get("data"):  # which a client may have filled with anything
+    match question.get("data"):  # a client may have sent anything
         case {"item": int(item)}:
             return buy(request, item)
     return {"error": {"code": 400, "message": 'expected {"item": 17}'}}
@@ -104,7 +104,7 @@ def buy(request: HttpRequest, item: int) -> Answer[RPCResult]:
 
 @asked_by_fairlead
 def events(request: HttpRequest, body: WebhookBody) -> dict[str, object]:
-    """Webhooks: who has left a list. Any JSON with status 200 says that we have them."""
+    """Webhooks: who has left a list. Any JSON with status 200 confirms that we have stored them."""
     for event in body["events"]:
         if event["type"] == "unsubscribed" and (found := LIST.fullmatch(event["channel"])):
             left(int(found[1]), event)
@@ -113,10 +113,10 @@ def events(request: HttpRequest, body: WebhookBody) -> dict[str, object]:
 
 @transaction.atomic
 def left(list_id: int, event: Unsubscribed) -> None:
-    """Stores the visit, and tells those who are there. An event may come again, so its id is that of the row."""
+    """Stores the visit, and tells users who are there. An event may come again, so its id is the key of the row."""
     user = User.objects.filter(pk=event.get("user")).first()
     if user is None:
-        return  # deleted meanwhile
+        return  # the user has been deleted
     ended_at = datetime.fromtimestamp(event["at"] / 1000, UTC)
     told = {"list_id": list_id, "user": user, "ended_at": ended_at}
     visit, new = Visit.objects.get_or_create(id=event["id"], defaults=told)

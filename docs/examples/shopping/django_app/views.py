@@ -25,7 +25,7 @@ MOST_ITEMS = 5
 FAIRLEAD = Fairlead(settings.FAIRLEAD_URL, settings.FAIRLEAD_API_KEY)
 REALTIME = settings.FAIRLEAD_URL.replace("http", "ws", 1) + "/connection/websocket"
 
-SESSION_ENDED = {"code": 4000, "reason": "session ended"}  # clients connect again: who is still logged in may
+SESSION_ENDED = {"code": 4000, "reason": "session ended"}  # clients connect again; a user still logged in may
 
 
 class ListFull(Exception):
@@ -101,7 +101,7 @@ def add(request: HttpRequest, list_id: int) -> HttpResponse:
             item = Item.objects.create(list_id=list_id, text=form.cleaned_data["text"])
             publish_with_transaction(list_id, {"item": item.shown()})
             if Item.objects.filter(list_id=list_id).count() > MOST_ITEMS:
-                raise ListFull  # rolled back: nobody hears of the item
+                raise ListFull  # rolled back: the item is not published
     except ListFull:
         return JsonResponse({"detail": "the list is full"}, status=409)
     return HttpResponse(status=204)
@@ -110,6 +110,6 @@ def add(request: HttpRequest, list_id: int) -> HttpResponse:
 @require_POST
 @for_members
 def nudge(request: HttpRequest, list_id: int) -> HttpResponse:
-    """A word to those who are there now: no row, no history."""
+    """Publishes to users who are there now: no row, no history."""
     FAIRLEAD.publish(f"lists:{list_id}", {"nudge": request.user.get_username().title()}, skip_history=True)
     return HttpResponse(status=204)

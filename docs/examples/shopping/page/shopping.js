@@ -1,5 +1,5 @@
 // A shared shopping list. The browser's session cookie says who connects, and the application who may see which list.
-// The application serves the page, the items and the forms; Fairlead brings changes, presence and RPCs.
+// The application serves the page, the items and the forms; Fairlead delivers changes, presence and RPCs.
 
 const at = (id) => document.getElementById(id);
 
@@ -19,8 +19,8 @@ class ShoppingList {
     this.id = id;
     this.items = new Map();
     this.here = new Set();
-    this.left = new Map(); // when those who are not here left, in Unix seconds
-    this.loading = null; // while the items are being loaded: the changes that came meanwhile
+    this.left = new Map(); // user -> when they left, in Unix seconds
+    this.loading = null; // changes that arrive while the items are being loaded
   }
 
   open() {
@@ -28,7 +28,7 @@ class ShoppingList {
       .newSubscription(`lists:${this.id}`)
       .on('subscribed', ({ wasRecovering, recovered }) => {
         at('content').hidden = false;
-        if (!(wasRecovering && recovered)) this.load(); // otherwise all that was missed comes as publications
+        if (!(wasRecovering && recovered)) this.load(); // otherwise everything that was missed arrives as publications
         this.showPeople();
       })
       .on('unsubscribed', ({ reason }) => {
@@ -84,7 +84,7 @@ class ShoppingList {
   }
 
   async showPeople() {
-    const { clients } = await this.subscription.presence().catch(() => ({})); // it ended meanwhile
+    const { clients } = await this.subscription.presence().catch(() => ({})); // the subscription may have ended
     if (!clients) return;
     this.here = new Set(Object.values(clients).map(({ connInfo }) => connInfo.name));
     this.show();

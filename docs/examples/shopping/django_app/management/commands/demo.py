@@ -1,4 +1,4 @@
-"""Makes the users and lists of the example. Alice and Bob may view lists; Carol may not, though she is a member."""
+"""Makes the users and lists of the example. Alice and Bob may view lists; Carol may not, although she is a member."""
 
 from typing import Any
 
