@@ -12,7 +12,7 @@ from services.chassis.http.sockets import HttpSocket, with_socket
 
 
 class FakeSocketTransport:
-    """Keeps the data written. `stall` makes it report, within the next write, that it is full."""
+    """Keeps the written data. After `stall` it reports within the next write that it is full."""
 
     def __init__(self) -> None:
         self.socket = HttpSocket(cast("asyncio.Transport", self), lambda: None)
@@ -59,7 +59,7 @@ class FakeSocketTransport:
 
 
 class Call:
-    """One request. `answered` waits for the end of the answer, or use `task`."""
+    """One request. `answered` waits for the end of the answer; `task` is its task."""
 
     def __init__(
         self,

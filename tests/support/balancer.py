@@ -22,7 +22,7 @@ async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 @asynccontextmanager
 async def balanced(edges: Sequence[ServiceProcess]) -> AsyncIterator[str]:
-    """The address for WebSockets, in front of `edges`."""
+    """Yields the address for WebSockets of a balancer in front of `edges`."""
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for edge in edges:

@@ -1,4 +1,4 @@
-"""The adapters in memory, broken as a test likes: a broker, joins and leaves, and peers that fall silent or go away."""
+"""The adapters in memory, which a test can break: a broker, joins and leaves, and peers that fall silent or go away."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class PeersCluster:
         del self.all_edges[instance], self.edges[instance]
 
     def hang(self, instance: str) -> None:
-        """From now on it is silent."""
+        """From now on the edge is silent."""
         self.edges[instance].hangs = True
 
     def lose(self, instance: str) -> None:
@@ -122,12 +122,12 @@ class PeersCluster:
             other.cluster.declare_lost(instance)
 
     def wake(self, instance: str) -> None:
-        """It is back from hanging, and beats."""
+        """The edge no longer hangs, and sends a heartbeat."""
         self.edges[instance].hangs = False
         self.beat(instance)
 
     def beat(self, instance: str) -> None:
-        """All edges hear a heartbeat of it."""
+        """All edges receive a heartbeat from it."""
         beat = encode_heartbeat(
             Heartbeat(service="edge", name=instance, instance=instance, version="", at=0, process=_NO_FIGURES)
         )

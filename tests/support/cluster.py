@@ -145,7 +145,7 @@ class FakeSubscriber:
 
     @property
     def closed_by(self) -> list[int]:
-        """The codes with which it was told to close."""
+        """The codes with which the channel closed it."""
         return [close.code for close, _ in self.closes]
 
     @property
@@ -158,13 +158,13 @@ class FakeSubscriber:
 
     @property
     def members(self) -> list[tuple[str, str]]:
-        """The joins and leaves that it heard of, as ("join", client)."""
+        """The joins and leaves that it received, as ("join", client)."""
         told = [(kind, push[kind]) for push in self.pushes for kind in ("join", "leave") if kind in push]
         return [(kind, event["info"]["client"]) for kind, event in told]
 
 
 async def settled() -> None:
-    """Returns when no message between edges in memory is under way: each step takes a turn of the loop."""
+    """Returns when no message between edges in memory is on its way: each step takes a turn of the loop."""
     for _ in range(50):
         await asyncio.sleep(0)
 
@@ -259,7 +259,7 @@ class TestEdge:
         return self.control_handler.answer(request, cause)
 
     def kill(self) -> None:
-        """Ends the edge at once, without a word."""
+        """Ends the edge at once, without a drain."""
         self.broker.available = False
         self.shared.all_edges.remove(self.join_leave)
         self.shared.peers.kill(self.instance)
@@ -270,7 +270,7 @@ class TestEdge:
         return await self.node.publish(channel, rules_of(channel), data) or StreamPosition()
 
     async def publish_unheard(self, channel: str, value: object) -> StreamPosition:
-        """The same, and this edge does not hear of it: it finds the gap with the next one."""
+        """The same, but this edge does not receive the live message: it finds the gap at the next one."""
         self.broker.lose_live = lambda message: True
         try:
             return await self.publish(channel, value)

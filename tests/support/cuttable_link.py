@@ -13,7 +13,7 @@ _CHUNK = 64 * 1024
 
 
 class CuttableLink:
-    """Passes bytes both ways between its own port and a server's, until it is told otherwise."""
+    """Passes bytes both ways between its own port and a server's, until the test stops that."""
 
     def __init__(self, server_url: str) -> None:
         self._server_port = urlsplit(server_url).port
@@ -33,11 +33,11 @@ class CuttableLink:
         await asyncio.gather(*self._accepted)
 
     def freeze(self) -> None:
-        """Bytes stay where they are, as if the cable was pulled: neither side is told."""
+        """Holds all bytes back, as if the cable was pulled: neither side notices."""
         self._passes.clear()
 
     def drop(self) -> None:
-        """Ends the connections, and accepts no others."""
+        """Ends the connections, and accepts no new ones."""
         assert self._server is not None
         self._server.close()
         for writer in self._open:

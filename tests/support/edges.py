@@ -330,5 +330,5 @@ async def arrivals(edge: ServiceProcess, channel: str) -> AsyncIterator[Callable
 
 
 def in_seconds(seconds: float) -> int:
-    """A Unix time for a token's claim: the next whole second at or after that."""
+    """A Unix time for a token's claim: the first whole second at or after it."""
     return math.ceil(time.time() + seconds)

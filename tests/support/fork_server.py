@@ -33,7 +33,7 @@ PROGRAMS: Final[dict[str, Sequence[str]]] = {
 """Program -> the modules that are loaded for it."""
 _TO_MIGRATE: Final = ("services.sessions.tables", "alembic.command", "alembic.config")  # as long as all the rest
 _LOADED_BY: Final = {"rebuild": _TO_MIGRATE, "verify": _TO_MIGRATE}
-"""What commands load. It is loaded here when the first of them comes, and stays for the others."""
+"""The modules that commands load. The first command loads them here, and they stay for the others."""
 
 
 def _load(modules: Sequence[str]) -> None:
@@ -56,7 +56,7 @@ def _import(modules: Sequence[str]) -> None:
 
 
 def _become(request: dict[str, Any], outputs: list[int], control: socket.socket) -> None:
-    """In the fork: what a start of the interpreter would have set up."""
+    """In the fork: sets up what a start of the interpreter would have set up."""
     if request["own_session"]:
         os.setsid()
     control.close()

@@ -88,8 +88,8 @@ def _program_of(command: Sequence[str]) -> str | None:
 
 
 def serve_by_this_process(*programs: str) -> None:
-    """In a process that is such a fork itself and has only begun: a fork of it starts these programs from now on, with
-    what it has loaded."""
+    """For a process that is such a fork itself and has only begun: from now on its own forks, with the modules that it
+    has loaded, run these programs."""
     control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()
     if pid == 0:

@@ -27,7 +27,7 @@ class Asked:
 
 
 Answer = Callable[[Asked], bytes | Awaitable[bytes]]
-"""Gives back what is written to the socket, whole."""
+"""Returns everything that is written to the socket."""
 
 
 def answer(value: Any, status: str = "200 OK", headers: str = "") -> bytes:
@@ -89,7 +89,7 @@ class HttpDouble:
 async def http_double(
     answers: Answer, closes: bool = False, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[HttpDouble]:
-    """One that listens, at `url`."""
+    """Yields a backend that listens at `url`."""
     double = HttpDouble(answers, closes)
     tasks: set[asyncio.Task[None]] = set()
 

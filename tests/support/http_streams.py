@@ -84,7 +84,7 @@ class HttpStream:
         return part
 
     async def body(self) -> bytes:
-        """The whole of an answer that is none of a stream."""
+        """The whole answer, where it is not a stream."""
         return await self._reader.readexactly(int(self.headers["content-length"]))
 
     async def read_some(self) -> bytes:
@@ -167,7 +167,7 @@ class _StreamSocket:
                 return frame if self._protobuf else frame.decode()
 
     def _complete(self) -> bytes:
-        """The whole messages that have come, as one frame."""
+        """The complete messages that have arrived, as one frame."""
         if self._protobuf:
             end = 0
             while end < len(self._rest):

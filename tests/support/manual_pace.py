@@ -1,4 +1,4 @@
-"""The pace of fan-outs, as a test sets it."""
+"""The pace of fan-outs, set by a test."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ManualPace:
         self._waiting.append(work)
 
     def end_turn(self) -> None:
-        """Does what is due at the end of this turn, then begins the next one with those who wait."""
+        """Does what is due at the end of this turn, then begins the next one with the work that waits."""
         at_end, self._at_end = self._at_end, []
         for work in at_end:
             work()

@@ -13,7 +13,7 @@ from typing import Final
 
 _MEMORY: Final = Path("/dev/shm")
 _ROOM_BYTES: Final = 6 * 1024**3
-"""What must be free. Much less is taken: what a test made goes when it has passed."""
+"""The bytes that must be free. Much less is used: the data of a test is removed when it has passed."""
 
 
 def roomy_memory() -> Path | None:

@@ -1,4 +1,4 @@
-"""Three native NATS servers that are one cluster, for what only a cluster does: lose one server, or a majority."""
+"""Three native NATS servers in one cluster, for tests of what only a cluster does: lose one server, or a majority."""
 
 from __future__ import annotations
 
@@ -47,23 +47,23 @@ class NatsCluster:
         return f"nats://{HOST}:{self._ports[number]}"
 
     def start(self) -> None:
-        """Returns when all are reachable; JetStream still elects its leader then."""
+        """Returns when all are reachable; JetStream may still elect its leader then."""
         for server in self._servers:
             server.start()
         for port in self._ports:
             wait_for_nats(port)
 
     def start_again(self, number: int) -> None:
-        """One server, which was killed. Returns when it is reachable; it still catches up then."""
+        """Starts one server, which was killed. Returns when it is reachable; it may still catch up then."""
         self._servers[number].start()
         wait_for_nats(self._ports[number])
 
     def kill9(self, number: int) -> None:
-        """Ends one server as a power cut of its process would."""
+        """Kills one server, without an orderly end."""
         self._servers[number].kill()
 
     def pause(self, number: int) -> None:
-        """This server hangs."""
+        """Makes this server hang."""
         self._servers[number].send_signal(signal.SIGSTOP)
         process = psutil.Process(self._servers[number].pid)
         wait_until(lambda: process.status() == psutil.STATUS_STOPPED, "NATS hangs")

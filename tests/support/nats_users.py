@@ -37,14 +37,14 @@ def variables_of(user: str) -> dict[str, str]:
 
 
 class NatsUser:
-    """A plain NATS client of one user, with what it was refused."""
+    """A plain NATS client of one user, and the subjects that it was refused."""
 
     def __init__(self, connection: Client, refused: list[str]) -> None:
         self.connection = connection
         self.refused = refused
 
     async def is_refused(self, action: str, subject: str) -> bool:
-        """Tries to publish or subscribe, and whether the server said no. It answers in the order of the requests."""
+        """Tries to publish or subscribe; returns whether the server refused. Its answers keep the order of requests."""
         before = len(self.refused)
         if action == "publish":
             await self.connection.publish(subject, b"{}")

@@ -37,7 +37,7 @@ class Received:
 
 @dataclass
 class Receiver:
-    """`spans` has what has come so far. `hangs` is set: no request is answered until it is cleared."""
+    """`spans` are the spans so far. While `hangs` is set no request is answered."""
 
     endpoint: str
     spans: list[Received] = field(default_factory=list)

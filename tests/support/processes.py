@@ -68,13 +68,13 @@ class ServiceProcess:
         return self._process.exit_code
 
     async def wait(self, within_s: float = 15) -> int:
-        """Waits for its end; its exit code."""
+        """Waits for its end; returns its exit code."""
         code = await asyncio.to_thread(self._process.wait, within_s)
         assert code is not None, f"{self.name} did not end within {within_s} s"
         return code
 
     async def stop(self, within_s: float = 15) -> int:
-        """SIGTERM, and waits; its exit code."""
+        """Sends SIGTERM and waits; returns its exit code."""
         self._process.send_signal(signal.SIGTERM)
         return await self.wait(within_s)
 

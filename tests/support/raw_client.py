@@ -47,7 +47,7 @@ async def asking(app: Any, path: str, headers: Mapping[str, str] | None = None) 
 
 
 async def everything(client: socket.socket) -> bytearray:
-    """What comes until the connection ends."""
+    """Everything that arrives until the connection ends."""
     received = bytearray()
     while data := await asyncio.get_running_loop().sock_recv(client, 1_000_000):
         received += data

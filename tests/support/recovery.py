@@ -1,4 +1,4 @@
-"""Edges on a log of one partition, and what a client is told there that comes back to a position."""
+"""Edges on a log of one partition, and the recovery of a client that comes back to a position there."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ async def position(edge: ServiceProcess, channel: str) -> dict[str, Any]:
 
 
 async def recovered(edge: ServiceProcess, channel: str, since: dict[str, Any]) -> list[Any] | None:
-    """The data of what a client gets that comes back to the channel; None if it is told that something is missing."""
+    """The data that a client gets when it comes back to the channel; None if it is told that something is missing."""
     async with connected(edge) as client:
         result = await client.subscribe(channel, recover=True, **since)
         return [pub["data"] for pub in result.get("publications", [])] if result.get("recovered") else None
 
 
 async def expired(edge: ServiceProcess, channel: str) -> None:
-    """Waits until nothing of the channel is retained."""
+    """Waits until no publication of the channel is retained."""
 
     async def gone() -> bool:
         reply = await api(edge, "history", {"channel": channel, "limit": -1})

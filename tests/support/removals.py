@@ -7,7 +7,7 @@ import time
 
 
 class Removals:
-    """Those that were begun. They go on when the tests have ended, whatever ends these."""
+    """The removals that were begun. They continue when the tests have ended, however they end."""
 
     def __init__(self) -> None:
         self._begun: dict[str, subprocess.Popen[str]] = {}
@@ -23,7 +23,7 @@ class Removals:
         )
 
     def not_done(self, within_s: float) -> list[str]:
-        """Waits for all, that long in all. Which have failed, and why, and which go on."""
+        """Waits for all, at most so long. Returns which have failed, and why, and which still run."""
         until = time.monotonic() + within_s
         told = []
         for container, removal in self._begun.items():

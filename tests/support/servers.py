@@ -42,7 +42,7 @@ class NatsServer(Protocol):
         """Ends it in order."""
 
     def kill9(self) -> None:
-        """Ends it as a power cut of the process would."""
+        """Kills it, without an orderly end."""
 
     def pause(self) -> None:
         """Makes it hang: connections stay, nothing is answered."""
@@ -128,11 +128,11 @@ class Backend(Protocol):
     """Where the servers come from."""
 
     def nats(self, folder: Path) -> NatsServer:
-        """One without any stream, which has not been started or runs already."""
+        """A server without any stream, which has not been started or runs already."""
 
     def postgres(self) -> PostgresServer: ...
     def close(self) -> list[str]:
-        """Removes what it keeps for further tests. Returns what is still there, and why."""
+        """Removes what it keeps for further tests. Returns what could not be removed, and why."""
 
 
 def choose_backend(name: str | None = None) -> Backend:

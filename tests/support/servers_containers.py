@@ -40,7 +40,7 @@ def missing() -> str | None:
 
 
 class Containers:
-    """A NATS that a test did nothing to but talk to it is emptied for the next test: a container of its own for each
+    """A NATS to which a test only sent requests is emptied for the next test: a container of its own for each
     would take a second of a processor, most of what such a test takes."""
 
     def __init__(self) -> None:

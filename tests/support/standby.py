@@ -31,7 +31,7 @@ class Standby(NativePostgres):
         subprocess.run([*program, *where, *how], check=True, capture_output=True, timeout=60)
 
     async def fall_behind(self) -> None:
-        """Takes nothing more of its primary, as when the connection between them is cut. Returns once that is so."""
+        """Receives nothing more from its primary, as if their connection was cut. Returns once that is so."""
         await self._execute("ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()")
 
     async def promote(self) -> None:

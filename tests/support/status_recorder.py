@@ -1,4 +1,4 @@
-"""Asks the same thing again and again, and keeps what each time came of it: how an outage looks to a client."""
+"""Sends the same request again and again, and keeps each result: how an outage looks to a client."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 _ANSWER_S = 12.0
 PAUSE_S = 0.005
-"""Between two questions: an outage that is longer is seen by one who asks that often."""
+"""Seconds between two requests: every longer outage is seen."""
 
 UPGRADE = {
     "Connection": "Upgrade",
@@ -62,7 +62,7 @@ def request(
 
 @asynccontextmanager
 async def recording(*recorders: StatusRecorder, pause_s: float = PAUSE_S) -> AsyncIterator[None]:
-    """Each recorder asks, one time after the other, until the end of the block."""
+    """Each recorder sends its request again and again, until the end of the block."""
 
     async def ask_on(recorder: StatusRecorder) -> None:
         while True:

@@ -36,13 +36,13 @@ class StockClient(Protocol):
     events: list[dict[str, Any]]
 
     async def connect(self, *, wait: bool = True) -> None:
-        """Waits until it is connected, if it shall."""
+        """Connects; waits until it is connected, if `wait`."""
 
     async def disconnect(self) -> None: ...
     async def subscribe(self, channel: str, *, wait: bool = True, **options: Any) -> None:
-        """Waits until it is subscribed, if it shall. `options` count at the first time: token, get_token, data,
-        positioned, recoverable, join_leave, delta, tags_filter, get_state. Callbacks take nothing, and may raise what
-        `stock_errors` has for them.
+        """Subscribes; waits until it is subscribed, if `wait`. `options` count only in the first call: token,
+        get_token, data, positioned, recoverable, join_leave, delta, tags_filter, get_state. Callbacks take nothing,
+        and may raise what `stock_errors` has for them.
         """
 
     async def unsubscribe(self, channel: str) -> None: ...
@@ -146,7 +146,7 @@ async def receives_last(client: StockClient, channel: str, expected: Any) -> Non
 async def sees(
     client: StockClient, event: str, channel: str | None = None, count: int = 1, within_s: float = 10
 ) -> list[dict[str, Any]]:
-    """Waits for as many events of one kind, and gives all of them back."""
+    """Waits for so many events of one kind, and returns all of them."""
 
     def check() -> list[dict[str, Any]]:
         found = events_of(client, event, channel)

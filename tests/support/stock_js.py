@@ -65,7 +65,7 @@ def _node() -> _Node:
 
 
 class NodeConnection:
-    """That of one test, made with the first command; what it made in Node ends with it.
+    """The clients of one test, made with the first command; what it made in Node ends with it.
 
     Commands and events are lines of JSON, bytes in them are {"$b64": "..."}.
     """

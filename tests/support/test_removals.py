@@ -1,4 +1,4 @@
-"""What is removed in the background, by a program in place of Docker."""
+"""Removals in the background, with a program in place of Docker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The handles that the other tests stand on keep their word, on whichever backend TEST_BACKEND names."""
+"""The handles that the other tests rely on do what they promise, on whichever backend TEST_BACKEND names."""
 
 from __future__ import annotations
 

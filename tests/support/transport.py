@@ -71,8 +71,8 @@ def pushes_in(format: Format, data: bytes) -> list[dict[str, Any]]:
 
 
 class FakeTransport:
-    """Takes writes; `stall` makes it tell the connection to pause at the next one, as a full socket does, `stall_after`
-    at one of the next ones.
+    """Takes writes. After `stall` it tells the connection to pause at the next write, as a full socket does, after
+    `stall_after` at one of the next ones.
     """
 
     def __init__(self) -> None:
