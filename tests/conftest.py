@@ -140,7 +140,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Takes what a process of xdist has told."""
+    """Receives what a process of xdist has reported."""
     left = getattr(node, "workeroutput", {}).get("not_removed", [])
     node.config.stash.setdefault(_NOT_REMOVED, []).extend(left)
 

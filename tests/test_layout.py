@@ -130,7 +130,7 @@ OF_OPENTELEMETRY = {"rpc.method", "rpc.system"}
 """Names of attributes of spans that look like subjects."""
 
 OF_APPLICATIONS = "fairlead/client_nats.py"
-"""It may import none of ours; `tests/integration/test_python_package.py` compares its subject with ours."""
+"""It may import no module of ours; `tests/integration/test_python_package.py` compares its subject with ours."""
 
 SUBJECT = re.compile(r"(ch|live|eph|mem|key|ev|tel|ctl|rpc|hook|send|api|plan|rd)\.([\w*>{%-]|$)|\$JS\.")
 
@@ -186,7 +186,7 @@ def test_only_adapters_bear_an_adapter_s_name() -> None:
 
 
 def test_every_module_says_what_it_is() -> None:
-    """An empty file (a marker of a package) needs no words."""
+    """An empty file (a marker of a package) needs no docstring."""
     silent = [name_of(path) for path in MODULES if text_of(path).strip() and ast.get_docstring(tree_of(path)) is None]
     assert silent == []
 

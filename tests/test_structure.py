@@ -1,4 +1,4 @@
-"""How the code hangs together: no circles of imports, no forgotten case, no class that does everything, one writer."""
+"""The structure of the code: no import cycles, no forgotten case, no class that does everything, one writer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def test_no_imports_go_in_a_circle() -> None:
-    """Imports for types only count too: to read one file of a circle one has to read all of them."""
+    """Imports for types only count too: to understand one file of a cycle you have to read all of them."""
     ours = {module_name(path): path for path in MODULES}
     TopologicalSorter({name: imports_of(path) & set(ours) - {name} for name, path in ours.items()}).prepare()
 

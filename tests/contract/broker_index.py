@@ -26,7 +26,7 @@ async def with_index(pair: Pair) -> Pair:
 async def store_indexed(broker: Broker, count: int) -> list[int]:
     """Publishes to `CHAT`, each one when the index has read the one before. Returns the offsets.
 
-    Of a burst the log evicts what the index has not read yet, and the index then says that it is not whole.
+    During a burst the log evicts entries that the index has not read yet; then the index says that it is incomplete.
     """
     offsets = []
     for number in range(count):
@@ -36,7 +36,7 @@ async def store_indexed(broker: Broker, count: int) -> list[int]:
 
 
 def of(sequences: list[int]) -> tuple[int, int]:
-    """What an index says of these entries."""
+    """The answer of an index about these entries."""
     return (sequences[0] if sequences else 0), len(sequences)
 
 

@@ -52,7 +52,7 @@ class JoinLeaveContract:
         raise NotImplementedError
 
     async def take_away(self, join_leave: JoinLeave) -> None:
-        """Cuts this edge off."""
+        """Cuts this edge off from the others."""
         raise NotImplementedError
 
     @pytest.fixture

@@ -1,4 +1,4 @@
-"""What a broker tells its edge, kept for a test."""
+"""The events of a broker for its edge, kept for a test."""
 
 from __future__ import annotations
 

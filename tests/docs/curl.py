@@ -1,4 +1,4 @@
-"""What the pages ask of curl, where there is none: `make test` needs nothing but Python and make."""
+"""A `curl` with the options that the pages use: `make test` needs nothing but Python and make."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def provide(folder: Path) -> Path:
 
 
 def main() -> None:
-    """GETs with the options that the pages use, and writes what comes as it comes."""
+    """Sends a GET with the options that the pages use, and writes the answer as it arrives."""
     parser = ArgumentParser()
     parser.add_argument("-N", "--no-buffer", action="store_true")
     parser.add_argument("-G", "--get", action="store_true", required=True)

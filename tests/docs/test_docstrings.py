@@ -23,7 +23,7 @@ OF_OTHERS = {"FAIRLEAD_EDGE_PORT", "FAIRLEAD_CONFIG", "fairlead.toml", "prot"}  
 
 
 def docstrings(tree: ast.Module) -> Iterator[str]:
-    """Those of the module, its classes and functions, and those below attributes and constants."""
+    """The docstrings of the module, its classes and functions, and those below attributes and constants."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             yield node.value.value
@@ -44,7 +44,7 @@ def members(node: ast.AST) -> set[str]:
 
 @cache
 def owners() -> dict[str, set[str]]:
-    """The members of each class, by its name; those of one name are taken together."""
+    """The members of each class, by its name; classes of the same name are merged."""
     classes = [node for tree in MODULES.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     found: dict[str, set[str]] = {}
     for node in classes:

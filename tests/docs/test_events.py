@@ -1,4 +1,4 @@
-"""docs/events.md: its events and facts are those that are sent, and its two programs do what it says."""
+"""docs/events.md: its events and facts are those that are sent, and its two programs do what the page says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The messages in docs/hooks.md are those that an edge sends to a backend, and takes from it, byte for byte."""
+"""The messages in docs/hooks.md are those that an edge sends to a backend, and accepts from it, byte for byte."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_answers_mean_what_the_page_says(event):
 
 
 class Link:
-    """Takes the place of the connection to NATS: one answer to everything."""
+    """Replaces the connection to NATS: one answer to everything."""
 
     def __init__(self, headers: bytes | None = None) -> None:
         self.requested: tuple[str, bytes | None] | None = None

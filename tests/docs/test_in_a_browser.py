@@ -123,7 +123,7 @@ async def _edges_of(stack: Stack, people: dict[str, Person]) -> dict[str, str]:
 
 
 async def _onto_two_edges(stack: Stack, people: dict[str, Person]) -> dict[str, str]:
-    """Has Bob come back until Traefik gives him another edge than Alice's."""
+    """Lets Bob reconnect until Traefik gives him another edge than Alice's."""
     for _ in range(10):
         edges = await eventually(functools.partial(_edges_of, stack, people))
         if edges["alice"] != edges["bob"]:

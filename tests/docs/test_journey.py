@@ -1,4 +1,4 @@
-"""The journeys in docs/architecture.md are those that a frame makes: a trace of its calls meets the same functions."""
+"""The journeys in docs/architecture.md are real: a trace of a frame's calls has the same functions."""
 
 from __future__ import annotations
 

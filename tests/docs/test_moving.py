@@ -1,4 +1,4 @@
-"""The pages for those who come from another server: their code is run on an edge, or is what a command prints."""
+"""The pages for users who move from another server: their code runs on an edge, or is what a command prints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/python.md does what it says: its code is run, and its commands are, but for what they would install."""
+"""docs/python.md is right: its code and its commands are run, except what they would install."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands of docs/sessions.md, run against the story that the page tells: they print what the page shows."""
+"""The commands of docs/sessions.md, run on the events that the page describes: they print what the page shows."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class Application:
         await asyncio.to_thread(self.process.wait_until_ready, lambda: http_status(self.port, path="/me") == 200, 30)
 
     async def end_all_sessions(self) -> None:
-        """As an administrator does, or the time: no view of the application runs."""
+        """As an administrator, or its expiry, would: no view of the application runs."""
         connection = await asyncpg.connect(self._environ["DATABASE_URL"])
         try:
             await connection.execute(f"DELETE FROM {self._sessions}")

@@ -1,4 +1,4 @@
-"""The calls for asyncio are those for threads: the same methods, parameters and words."""
+"""The calls for asyncio are those for threads: the same methods, parameters and docstrings."""
 
 from __future__ import annotations
 

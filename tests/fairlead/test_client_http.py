@@ -1,4 +1,4 @@
-"""What the HTTP clients make of bad networks and of balancers. tests/integration has them on a real edge."""
+"""The HTTP clients on bad networks and behind balancers. tests/integration has them on a real edge."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ URL = "http://edge.example/"
 
 
 class Network:
-    """Gives the outcomes one after the other, the last of them again and again."""
+    """Gives the outcomes one after the other, and then the last one again and again."""
 
     def __init__(self, *outcomes: Callable[[], Outcome]) -> None:
         self.outcomes = list(outcomes)

@@ -1,4 +1,4 @@
-"""The package builds into a distribution of its own, which needs httpx alone."""
+"""The package builds into a distribution of its own, which needs only httpx."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shapes are those of docs/hooks.md, whose messages an edge sends and takes, and have every field that it reads."""
+"""The shapes are those of docs/hooks.md, whose messages an edge sends and accepts, with every field that it reads."""
 
 from __future__ import annotations
 

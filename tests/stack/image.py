@@ -13,7 +13,7 @@ TRAEFIK_IMAGE: Final = "fairlead-traefik:test"
 
 
 def build(name: str = IMAGE, *options: str) -> str:
-    """Builds one of this checkout, and returns its name."""
+    """Builds an image of this checkout, and returns its name."""
     arguments = [f"--build-arg={name}" for name in ("PIP_INDEX_URL", "PIP_TRUSTED_HOST") if os.environ.get(name)]
     command = ["docker", "build", "--quiet", "--file", "deploy/Dockerfile", "--tag", name, *options]
     command += [*arguments, "."]

@@ -1,4 +1,4 @@
-"""What clients and backends do on an observed stack, so that every picture and rule has data."""
+"""A load of clients and backends on an observed stack, so that every picture and rule has data."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def talk(checkout: Checkout) -> None:
 
 
 async def _ask_others(fairlead: Fairlead) -> None:
-    """An RPC that a backend answers, one that nobody does, a page of another origin, and too many emulations."""
+    """An RPC that a backend answers, one that none answers, a page of another origin, and too many emulations."""
     address = f"http://127.0.0.1:{fairlead.port}"
     async with http_client() as http:
         for method in (METHOD, "nobody"):

@@ -1,7 +1,7 @@
 """`make up EDGES=auto`: edges start and drain as the metrics service recommends, and clients miss and double nothing.
 
-Everything is real but the recommendation, which the metrics service reads from a file here: the load that would move it
-takes an hour.
+Everything is real except the recommendation, which the metrics service reads from a file here: the load that would
+change it takes an hour.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Talk:
             self._tasks.append(asyncio.create_task(self._publish(client)))
 
     async def end(self) -> None:
-        """Returns when all that was begun is acknowledged."""
+        """Returns when every publish that was begun is acknowledged."""
         self._ended = True
         await asyncio.gather(*self._tasks)
 

@@ -189,7 +189,7 @@ def certificates(compose: Compose, tmp_path: Path) -> Iterator[Path]:
 
 
 def certify(above: Path) -> None:
-    """Does what the page says; who is not root lets everybody read the key."""
+    """Does what the page says; without root everybody may read the key."""
     page = (ROOT / "docs/containers.md").read_text()
     ((make, own),) = re.findall(
         r"^ +(openssl req .+?)\n +(chown 10001 \S+) +# as root$", page, re.MULTILINE | re.DOTALL

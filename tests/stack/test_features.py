@@ -163,7 +163,7 @@ async def test_the_server_api_reaches_everybody_wherever_they_are(fairlead, clie
 
 @pytest.mark.parametrize("transport", ["http_stream", "sse", "uni_http_stream", "uni_sse"])
 async def test_a_stream_has_a_socket_of_its_own(fairlead, transport):
-    """Otherwise Traefik breaks off one of 200 at its start: see its routes."""
+    """Otherwise Traefik breaks off one stream of 200 at its start: see its routes."""
     connect = {"token": token("alice", fairlead.token_key, exp=in_seconds(600))}
     body = connect if transport.startswith("uni_") else {"id": 1, "connect": connect}
     address = f"http://127.0.0.1:{fairlead.port}"

@@ -62,7 +62,7 @@ QUIET = {
     "fairlead_webhooks_overtaken_total",
     "fairlead_webhooks_age_seconds",
 }
-"""Series that are there only where there is something that this stack does not have."""
+"""Series of something that this stack does not have."""
 
 
 def _remember_four_weeks(checkout: Checkout) -> None:
@@ -76,13 +76,13 @@ def _remember_four_weeks(checkout: Checkout) -> None:
 
 @pytest.fixture(scope="module")
 def forecast(prometheus: Prometheus) -> None:
-    """Made before there is load, beside which its process, which is niced, gets too little of a core."""
+    """Made before there is load, as its process has a low priority and would get too little of a core."""
     asyncio.run(eventually(lambda: prometheus.query("fairlead_cluster_forecast_error_ratio"), within_s=150))
 
 
 @pytest.fixture
 async def load(checkout: Checkout, forecast: None) -> AsyncIterator[None]:
-    """Clients and backends that do everything of which there is a picture."""
+    """Clients and backends that do everything that a picture shows."""
     task = asyncio.create_task(talk(checkout))
     yield
     task.cancel()
@@ -110,7 +110,7 @@ async def test_every_picture_of_the_dashboards_has_data_under_load(load: None, p
 
 
 async def _each_has_had_data(prometheus: Prometheus, queries: Iterable[str]) -> None:
-    """Asks again only what had none: hundreds of queries take seconds."""
+    """Repeats only the queries without data: hundreds of queries take seconds."""
     waiting = list(queries)
 
     def ask() -> None:

@@ -1,5 +1,5 @@
 """Three edges, and everything else of the stack, are stopped, killed, drained and started again: what clients and
-backends get through Traefik meanwhile, what stock clients have received, and what has become of their sessions.
+backends get through Traefik during that, what stock clients receive, and what becomes of their sessions.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ async def _in_turn(checkout: Checkout, name: str) -> None:
 async def test_a_process_that_is_killed_again_and_again_comes_back(
     checkout: Checkout, asked: dict[str, StatusRecorder]
 ) -> None:
-    """supervisord would give up a process that has ended four times, each time within a second of its start."""
+    """supervisord would give up on a process that has ended four times, each time within a second of its start."""
     socket = socket_path(checkout.folders)
 
     def traefik() -> supervisor.State:

@@ -45,7 +45,7 @@ def test_loopback_is_trusted_only_if_it_is_named() -> None:
 
 @given(st.text(max_size=200))
 def test_whatever_a_client_writes_it_is_never_taken_for_another(written: str) -> None:
-    """What comes before the address that the proxy has added does not count."""
+    """Anything before the address that the proxy has added is ignored."""
     assert PROXIES.client("10.0.0.1", f"{written},{CLIENT}") == CLIENT
 
 

@@ -1,4 +1,4 @@
-"""Sockets when descriptors run short: those that only wait make room, and nobody else is closed for a new one."""
+"""Sockets when descriptors run short: only sockets that wait are closed to make room for new ones."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def gated(request: Request) -> Response:
 
 
 class Server:
-    """Has room for so many sockets."""
+    """Sets how many sockets there is room for."""
 
     def __init__(self) -> None:
         self.room = 3

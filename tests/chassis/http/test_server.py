@@ -1,4 +1,4 @@
-"""How a process that serves ends: its exit code says whether it was told to, or could not go on."""
+"""The end of a process that serves: its exit code says whether it was asked to stop, or could not continue."""
 
 from __future__ import annotations
 

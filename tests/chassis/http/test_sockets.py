@@ -153,7 +153,7 @@ class Wire(asyncio.Transport):
 
 
 async def test_what_spoke_http_is_gone_when_the_client_has_upgraded() -> None:
-    """Without a garbage collection, which such objects would make more frequent: one of these for each client."""
+    """Without a garbage collection, which one such object for each client would make more frequent."""
     config = uvicorn.Config(app, lifespan="off", log_config=None, ws=Upgraded, interface="asgi3")
     config.load()
     transport = Wire()

@@ -9,7 +9,7 @@ from tests.support.eventually import eventually
 from tests.support.raw_client import asking, everything
 
 PARTS, PART = 12, b"x" * 1_000_000
-"""More than the buffers of a socket take."""
+"""More bytes than the buffers of a socket hold."""
 
 
 class App:

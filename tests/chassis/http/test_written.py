@@ -1,4 +1,4 @@
-"""A response that is written while it is read gives back what it holds, however it ends."""
+"""A response that is written while it is read frees what it holds, however it ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.eventually import eventually
 from tests.support.raw_client import asking, everything
 
 PART = b"x" * 1_000_000
-"""Twelve of them are more than the buffers of a socket take."""
+"""Twelve of them are more than the buffers of a socket hold."""
 
 
 class App:

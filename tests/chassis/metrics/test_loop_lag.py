@@ -1,4 +1,4 @@
-"""The lateness of the event loop: whoever holds it up is seen, whenever that was."""
+"""The lateness of the event loop: a block of the loop is seen, whenever it happened."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def test_the_parts_of_nats_py_that_the_client_takes_hold_of_are_there(owner, nam
 
 
 class SocketThatCloses:
-    """A transport of nats-py: all who wait for its end await one future, as with asyncio's `StreamWriter`."""
+    """A transport of nats-py: everything that waits for its end awaits one future, as with asyncio's `StreamWriter`."""
 
     def __init__(self) -> None:
         self.closed = asyncio.get_running_loop().create_future()

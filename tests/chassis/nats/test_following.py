@@ -134,7 +134,7 @@ class WithoutLeader:
 
 
 async def test_a_cluster_without_a_leader_refuses_nothing_for_good():
-    """Otherwise logs would do without their index for the half minute after which a refusal is asked about again."""
+    """Otherwise logs would be without their index for half a minute, until a refused request is repeated."""
     with pytest.raises(NatsAway, match="temporarily unavailable"):
         await stream_names(WithoutLeader(), "IDX_")  # type: ignore[arg-type]  # a double
     limits = {"max_msgs_per_subject": 1, "max_age_s": 1.0, "max_bytes": -1}

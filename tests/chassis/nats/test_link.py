@@ -57,7 +57,7 @@ async def test_subscriptions_stand_again_when_nats_was_away_and_ended_ones_do_no
 
 
 async def test_what_waited_for_the_socket_when_nats_went_away_is_not_sent_late(nats_server):
-    """Its sender has an error, and may have sent it anew on another way."""
+    """Its sender has got an error, and may have sent it again in another way."""
     async with linked(nats_server.url) as here:
         nats_server.pause()
         for _ in range(14):
@@ -83,7 +83,7 @@ async def test_questions_open_when_nats_goes_away_fail_at_once(nats_server):
 
 
 async def test_closing_ends_a_reconnect_in_which_a_cancellation_is_lost(nats_server, monkeypatch):
-    """As Python 3.11 loses one that meets a refused connect: it would go on for ever."""
+    """As Python 3.11 loses a cancellation that meets a refused connect: the task would run forever."""
     entered, lost = asyncio.Event(), []
 
     async def connect(server):

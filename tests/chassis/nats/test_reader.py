@@ -1,4 +1,4 @@
-"""Our reader against nats-py's parser: the same bytes, cut anywhere, bring the same messages in the same order."""
+"""Our reader against nats-py's parser: the same bytes, cut anywhere, give the same messages in the same order."""
 
 from __future__ import annotations
 

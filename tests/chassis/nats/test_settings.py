@@ -1,4 +1,4 @@
-"""Mistakes in the section `nats`: each is told at the start, with its key, and without anything secret."""
+"""Mistakes in the section `nats`: each is reported at the start, with its key, and without any secret."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SECRET = "a-password-of-the-tests"
 
 
 def told(variables: Mapping[str, str]) -> str:
-    """What the metrics service says of FAIRLEAD_NATS_* variables, "" if it takes them."""
+    """The error of the metrics service for FAIRLEAD_NATS_* variables, "" if it accepts them."""
     try:
         from_environ({f"FAIRLEAD_NATS_{key.upper()}": value for key, value in variables.items()})
     except ConfigurationError as error:

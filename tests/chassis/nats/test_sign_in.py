@@ -43,7 +43,7 @@ def users(password: str, name: str = "edge") -> str:
 
 
 class Ways:
-    """The configuration of a server that accepts one way to sign in only, and the settings for it."""
+    """The configuration of a server that accepts only one way to sign in, and the settings for it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -1,4 +1,4 @@
-"""Of several servers the one that takes writes is used, though others are gone, silent or read-only."""
+"""Of several servers the one that accepts writes is used, even if others are gone, silent or read-only."""
 
 from __future__ import annotations
 

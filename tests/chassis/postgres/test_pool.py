@@ -13,7 +13,7 @@ pytestmark = pytest.mark.integration
 
 
 async def test_who_is_cancelled_while_giving_back_a_connection_leaves_nothing_behind(postgres: Postgres):
-    """At every moment of a statement: asyncpg goes on with the giving back, in a task that nobody awaits."""
+    """At every moment of a statement: asyncpg continues to return the connection, in a task that nobody awaits."""
 
     async def ask(pool: Pool) -> None:
         async with pool.database() as database:

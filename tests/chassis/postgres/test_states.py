@@ -1,4 +1,4 @@
-"""Which states of PostgreSQL are waited for, and what an operator is told to do."""
+"""The states of PostgreSQL for whose end a service waits, and what the message tells an operator to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `postgres.url` may be, and what is said of what it may not be, without showing it."""
+"""The valid forms of `postgres.url`, and the errors for invalid ones, which do not show it."""
 
 from __future__ import annotations
 

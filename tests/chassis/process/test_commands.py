@@ -1,4 +1,4 @@
-"""What `python -m services.NAME COMMAND` does: `check`, `--help`, and what is no command."""
+"""What `python -m services.NAME COMMAND` does: `check`, `--help`, and unknown commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file that a configuration names is read, or the reason why not is known at once."""
+"""A file that a configuration names is read, or the reason why not is reported at once."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ def test_a_tool_runs_where_there_are_no_settings_yet(capsys: pytest.CaptureFixtu
 
 
 class Plain(NamedTuple):
-    """The settings of a service that has hardly any."""
+    """The settings of a service with hardly any settings."""
 
     log: LogSettings = LogSettings()
     name: str = "plain"

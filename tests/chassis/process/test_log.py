@@ -1,4 +1,4 @@
-"""Log lines, as a process writes them: in one of its own, since logging is set up once for a whole process."""
+"""Log lines, as a process writes them: in a separate process, since logging is set up once for a whole process."""
 
 from __future__ import annotations
 

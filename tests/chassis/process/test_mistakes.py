@@ -1,4 +1,4 @@
-"""Mistakes in a configuration, and what is said of each. Whatever it is, it is said: no traceback, and no secret.
+"""Mistakes in a configuration, and the message for each: never a traceback, and never a secret.
 
 `.venv/bin/python -m tests.chassis.process.test_mistakes` prints the table.
 """
@@ -45,7 +45,7 @@ SERVICES: Final[Mapping[str, Callable[[Mapping[str, str]], Any]]] = {
 
 
 class Mistake(NamedTuple):
-    """What a service is given, and a part of what it says. `toml` is the file's content, bytes for what is no text."""
+    """What a service is given, and a part of its message. `toml` is the file's content: bytes if it is not text."""
 
     service: str
     toml: str | bytes
@@ -126,7 +126,7 @@ TABLE: Final = (
 
 
 def outcome(case: Mistake, folder: Path) -> list[str]:
-    """What the service says of it; nothing if it takes it."""
+    """The service's messages about it; empty if it accepts it."""
     file = folder / "fairlead.toml"
     file.write_bytes(case.toml.encode() if isinstance(case.toml, str) else case.toml)
     try:
@@ -243,7 +243,7 @@ def keys(schema: type[msgspec.Struct]) -> Iterator[tuple[str, Any]]:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_whatever_a_key_is_set_to_it_is_taken_or_refused(service: str, tmp_path: Path) -> None:
-    """Each key gets each fifth value: of its kind there are many."""
+    """Each key gets every fifth value, as there are many of its kind."""
     for number, (key, kind) in enumerate(keys(SCHEMAS[service])):
         section, _, name = key.partition(".")
         variables = [variable_name(key), *([variable_name(f"{key}_file")] if is_secret(kind) else [])]

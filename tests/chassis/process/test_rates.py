@@ -1,4 +1,4 @@
-"""Rates in the settings: so many at once, and so many in the long run."""
+"""Rates in the settings: a burst, and a rate in the long run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A reload takes over all of what was read, or nothing of it; what may not change is named."""
+"""A reload adopts all settings that were read, or none; it names settings that may not change."""
 
 from __future__ import annotations
 

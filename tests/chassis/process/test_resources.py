@@ -64,7 +64,7 @@ def test_a_service_takes_the_descriptors_that_the_hard_limit_allows() -> None:
 
 
 def test_figures_are_there_without_a_descriptor_to_read_them_with() -> None:
-    """In a process of its own, which takes all that it may have."""
+    """In a process of its own, which uses up all that it may have."""
     code = (
         "import os, resource\n"
         "from services.chassis.process.memory import resident_bytes\n"

@@ -1,4 +1,4 @@
-"""Turns: one after the other, each once in a turn of the loop, and the loop goes on in between."""
+"""Turns: one after the other, each once in a turn of the loop, and the loop runs in between."""
 
 from __future__ import annotations
 

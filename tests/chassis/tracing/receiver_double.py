@@ -28,7 +28,7 @@ def tracer(kept: KeptSpans, ratio: float = 1, recipients: int = 3) -> SamplingTr
 
 
 class HangingExporter:
-    """Sends when it is let go, and succeeds or not."""
+    """Sends when the test lets it, and succeeds or fails."""
 
     def __init__(self) -> None:
         self.go_on = threading.Event()

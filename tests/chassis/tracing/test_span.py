@@ -1,4 +1,4 @@
-"""Spans, who draws them, and what is active."""
+"""Spans, their sampling, and the active span."""
 
 from __future__ import annotations
 

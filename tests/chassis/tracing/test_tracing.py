@@ -1,4 +1,4 @@
-"""The tracing of a process: off costs no import, on sends by OTLP."""
+"""The tracing of a process: if off, nothing is imported; if on, spans are sent by OTLP."""
 
 from __future__ import annotations
 
