@@ -72,7 +72,8 @@ class Projector:
         self._written = asyncio.Event()
         self._waiting = Waiting()
         self._losses = Losses()
-        self._known_upto = 0  # the end of the log when it began to be folded from its beginning
+        self._known_upto = 0  # the end of the log when it began to be folded from its beginning, in this epoch
+        self._known_epoch = ORIGIN.epoch
         self._gives_way = False  # another instance follows the log
         self._most = MAX_EVENTS  # facts in a transaction
         self.located = False
@@ -265,6 +266,9 @@ class Projector:
             await self._pass_over(state.last)
         if self.sequence == 0:
             self._known_upto = state.last
+        elif self._position.epoch != self._known_epoch:
+            self._known_upto = 0
+        self._known_epoch = self._position.epoch
         self._judge(state)
 
     def _judge(self, state: LogState) -> None:

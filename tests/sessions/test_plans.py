@@ -206,7 +206,7 @@ async def _erase(pool: ExplainingPool, user: str) -> None:
     about = Connections(person, set())
     tables, own = Tables(pool, person), OwnChannels(person)
     await tables.count(about)
-    await tables.open_connections()
+    await tables.open_sessions()
     async with pool.database() as database:
         await own.erase(database, await own.names(database, about) or [f"#{user}"], until, about)
         await erase_users(database, {user: until})

@@ -65,7 +65,7 @@ def describe(questions: Sequence[Question], others: Sequence[Other] = ()) -> dic
         "Who is and was connected. Times are in UTC; the newest comes first. Every answer has an `ETag`, and the "
         "header `Fairlead-Position`: the answer includes the session log up to there. What ended before the time in "
         "the header `Fairlead-Kept-Since` is removed sooner or later (`sessions.keep`): an answer about earlier times "
-        "is incomplete. Without this header everything is kept.",
+        "is incomplete. Without this header nothing is removed.",
         "http_api.key, or one of http_api.keys; also taken as `Authorization: apikey <key>`.",
         paths,
         {

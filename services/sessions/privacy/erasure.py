@@ -102,16 +102,16 @@ class Erasure:
     async def disconnected(self, and_end: bool) -> None:
         """Raises `Connected` if the user is connected. With `and_end` it ends the connections instead, and waits until
         they are closed."""
-        if not await self._tables.open_connections():
+        if not await self._tables.open_sessions():
             return
         if not and_end:
             raise Connected
         await self._see_the_service_run()
         await disconnect(self._link, self._person)
         until = self._until()
-        while await self._tables.open_connections():
+        while await self._tables.open_sessions():
             await self._wait(
-                until, "connections of the user are still open, or open again: let your application refuse them"
+                until, "sessions of the user are still open, or open again: let your application refuse them"
             )
 
     async def _see_the_service_run(self) -> None:

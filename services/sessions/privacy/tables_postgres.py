@@ -32,7 +32,7 @@ _ERASED_CONNECTIONS: Final = "SELECT connection FROM erased_connections WHERE us
 _REMEMBER: Final = """
 INSERT INTO erased_connections (user_digest, connection, at) SELECT $1, c, now() FROM unnest($2::bytea[]) AS c
 ON CONFLICT (user_digest, connection) DO UPDATE SET at = excluded.at"""
-_OPEN: Final = f"SELECT count(*) FROM ({CONNECTIONS} AND c.closed_at IS NULL) AS open"
+_OPEN: Final = "SELECT count(*) FROM sessions WHERE user_id = $1 AND ended_at IS NULL"  # as long as a connection is
 _HEARD: Final = "SELECT sum(extract(epoch FROM heard_at))::text FROM heard_edges"
 _ERASURE: Final = "SELECT at FROM erasures WHERE user_digest = $1"
 # A model that another version has folded is folded on, but its own position stays behind until it is rebuilt.
@@ -128,8 +128,8 @@ class Tables:
             for some in portions(sorted(about.known)):
                 await database.execute(_REMEMBER, self._person.digest, [connection_digest(one) for one in some])
 
-    async def open_connections(self) -> int:
-        """How many connections of the user are open."""
+    async def open_sessions(self) -> int:
+        """How many sessions of the user are open."""
         async with self._pool.database() as database:
             return int(await database.fetchval(_OPEN, self._person.stored))
 

@@ -29,12 +29,10 @@ from services.sessions.privacy.command import export_user
 from services.sessions.privacy.person import Person
 from services.sessions.privacy.tables_postgres import Tables
 from services.sessions.projection import NAMES
-from services.sessions.rows import Connection, Session
 from services.sessions.settings import SessionsSettings, from_environ
 from services.sessions.store import Position
 from tests.sessions.database import execute
 from tests.sessions.privacy.stores import found_in_jetstream, found_in_postgres
-from tests.sessions.rows_by_hand import insert
 from tests.sessions.running import metric, sessions_of, start, variables
 from tests.support.eventually import eventually
 from tests.support.links import linked
@@ -57,18 +55,6 @@ STORY = (
     b"no JSON of ours, about nobody",
     batch(3, Refused(1_004, "publish", 103, user=ANN), Closed(1_005, "c1", 1000)),
 )
-
-
-async def test_whoever_has_an_open_connection_is_connected(postgres: Postgres) -> None:
-    """Also if the row of the session says that it has ended."""
-    ended = Session("c1", ANN, "", "js", "1", "edge-1", "i1", "c2", 2, 1_000, None, 5_000)
-    await insert(postgres.url, ended, Connection("c1", "c1", "edge-1", "i1", 1_000, 5_000, 1000))
-    async with Pool(postgres.url, 1) as pool:
-        tables = Tables(pool, Person(ANN))
-        assert await tables.open_connections() == 0
-        await insert(postgres.url, Connection("c2", "c1", "edge-2", "i2", 2_000))
-        assert await tables.open_connections() == 1
-        assert await Tables(pool, Person("bob")).open_connections() == 0
 
 
 async def test_a_user_goes_from_all_tables_and_others_stay(
