@@ -27,25 +27,35 @@ _FIRST_PAGE: Final = _DURING.format(after="")
 _NEXT_PAGE: Final = _DURING.format(after=f"AND ({_BEGAN}, instance) < ($4, $5)")
 
 # A start changes the software if the edge of that name ran another before. An edge with a new name, such as that of a
-# new pod, changes it if no edge runs this software yet, and the latest one to start runs another. So an edge that is
-# added, or starts again after a crash, while others are replaced one by one is no change. Of successive changes to the
-# same software the first is the deploy.
+# new pod, changes it if no edge runs this software then, and the latest one to start of those that run has another. An
+# edge that was away when a software was new the last time counts like a new one. So an edge that is added, or starts
+# again after a crash, while others are replaced one by one is no change. Of successive changes to the same software the
+# first is the deploy, and again the first after all edges with that software had ended.
 _DEPLOY: Final = """
-WITH starts AS (
-    SELECT started_at AS at, instance, edge, software,
-        lag(software) OVER (PARTITION BY edge ORDER BY started_at, instance) AS replaced,
-        lag(software) OVER (ORDER BY started_at, instance) AS latest,
-        max(COALESCE(stopped_at, lost_at, 'infinity')) OVER (
-            PARTITION BY software ORDER BY started_at, instance ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-        ) AS runs_until
-    FROM edges WHERE started_at IS NOT NULL AND started_at <= $1
-), changes AS (
-    SELECT at, instance, edge, software, COALESCE(replaced, latest) AS before,
-        lag(software) OVER (ORDER BY at, instance) AS change_before
+WITH runs AS (
+    SELECT started_at AS at, COALESCE(stopped_at, lost_at, 'infinity') AS until, instance, edge, software
+    FROM edges WHERE started_at <= $1
+), starts AS (
+    SELECT *, lag(software) OVER same_edge AS replaced, lag(until) OVER same_edge AS replaced_until,
+        COALESCE(max(until) OVER (
+            PARTITION BY software ORDER BY at, instance ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) <= at, true) AS is_new
+    FROM runs WINDOW same_edge AS (PARTITION BY edge ORDER BY at, instance)
+), compared AS (
+    SELECT *, replaced_until >= max(at) FILTER (WHERE is_new AND software IS DISTINCT FROM replaced) OVER (
+        ORDER BY at, instance ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    ) AS was_there
     FROM starts
-    WHERE software <> COALESCE(replaced, latest) AND (replaced IS NOT NULL OR COALESCE(runs_until <= at, true))
+), changes AS (
+    SELECT at, instance, edge, software, is_new, lag(software) OVER (ORDER BY at, instance) AS change_before,
+        CASE WHEN was_there THEN replaced ELSE (
+            SELECT other.software FROM runs AS other WHERE (other.at, other.instance) < (compared.at, compared.instance)
+            ORDER BY other.until > compared.at DESC, other.at DESC, other.instance DESC LIMIT 1
+        ) END AS before
+    FROM compared WHERE software IS DISTINCT FROM replaced AND (is_new OR was_there)
 )
-SELECT at, software, before, edge FROM changes WHERE change_before IS DISTINCT FROM software
+SELECT at, software, before, edge FROM changes
+WHERE software <> before AND (is_new OR change_before IS DISTINCT FROM software)
 ORDER BY at DESC, instance DESC LIMIT 1"""
 
 
@@ -98,7 +108,7 @@ class EdgeRun(Struct):
 
 class Deploy(Struct):
     """The moment from which edges ran another version of Fairlead: the first of them, and the version that it ran
-    before, or that the others run if it is new."""
+    before, or that the others ran if it is new or was away when a version was new the last time."""
 
     at: datetime
     software: str

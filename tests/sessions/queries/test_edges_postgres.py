@@ -70,11 +70,14 @@ async def test_runs_that_began_together_are_each_on_one_page(postgres: Postgres)
     assert pages == ["i3", "i2", "i1", "i0"]
 
 
-Start = tuple[int, str, str]
-"""The minute of a start, the edge and its software."""
+Start = tuple[int, str, str] | tuple[int, str, str, int]
+"""The minute of a start, the edge and its software, and the minute of its end if it is not the edge's next start."""
 
 TWO_EDGES: list[Start] = [(-500, "edge-1", "0.1"), (-400, "edge-2", "0.1")]
-PODS: list[Start] = [(-500, "pod-a", "0.1"), (-400, "pod-b", "0.1")]
+SCALED_IN: list[Start] = [*TWO_EDGES, (-390, "edge-3", "0.1", -350), (-300, "edge-1", "0.2"), (-290, "edge-2", "0.2")]
+CANARY_TILL_5: list[Start] = [(-500, "edge-1", "0.1"), (-400, "edge-2", "0.1", 5), (0, "edge-1", "0.2", 5)]
+PODS: list[Start] = [(-500, "pod-a", "0.1", 5), (-400, "pod-b", "0.1", 40)]
+UNDONE: list[Start] = [(-500, "pod-a", "0.1"), (0, "pod-c", "0.2", 5)]
 
 
 @pytest.mark.parametrize(
@@ -95,29 +98,38 @@ PODS: list[Start] = [(-500, "pod-a", "0.1"), (-400, "pod-b", "0.1")]
             [*TWO_EDGES, (0, "edge-1", "0.2"), (5, "edge-1", "0.1"), (7, "edge-2", "0.2"), (9, "edge-1", "0.2")],
             (7, "0.1", "0.2", "edge-2"),
         ),
+        # An edge that missed a deploy starts with what the others run, or is the first with what comes next.
+        ([*SCALED_IN, (0, "edge-1", "0.3"), (5, "edge-3", "0.2")], (0, "0.2", "0.3", "edge-1")),
+        (
+            [*SCALED_IN, (0, "edge-1", "0.3"), (5, "edge-3", "0.2"), (10, "edge-2", "0.3")],
+            (0, "0.2", "0.3", "edge-1"),
+        ),
+        ([*SCALED_IN, (0, "edge-3", "0.3"), (10, "edge-1", "0.3")], (0, "0.2", "0.3", "edge-3")),
+        # All edges stop, and start with the old software: first the one that had it.
+        ([*CANARY_TILL_5, (6, "edge-2", "0.1"), (7, "edge-1", "0.1")], (7, "0.2", "0.1", "edge-1")),
         # Where each edge has a name of its own, an old one goes when a new one has come.
         (PODS, None),
         ([*PODS, (0, "pod-c", "0.2"), (1, "pod-d", "0.1"), (10, "pod-e", "0.2")], (0, "0.1", "0.2", "pod-c")),
         ([*PODS, (0, "pod-c", "0.2"), (3, "pod-d", "0.2"), (50, "pod-e", "0.1")], (50, "0.2", "0.1", "pod-e")),
         ([*PODS, (0, "pod-c", "0.2"), (39, "pod-d", "0.1")], (0, "0.1", "0.2", "pod-c")),
+        # The next attempt after a rollback for which no pod had to start.
+        ([*UNDONE, (60, "pod-d", "0.2"), (70, "pod-e", "0.2")], (60, "0.1", "0.2", "pod-d")),
+        ([*UNDONE, (30, "pod-b", "0.1"), (60, "pod-d", "0.2")], (60, "0.1", "0.2", "pod-d")),
+        # All pods go, and others with the same software come.
+        ([(-500, "pod-a", "0.1", 5), (10, "pod-b", "0.1")], None),
     ],
 )
 async def test_the_last_deploy_begins_with_the_first_edge_that_runs_other_software(
     postgres: Postgres, starts: list[Start], deploy: tuple[int, str, str, str] | None
 ):
-    """Runs last until the edge starts again, the first two pods until 5 and 40 minutes after noon."""
-    ends = {"pod-a": 5 * MINUTE, "pod-b": 40 * MINUTE}
-    runs = [
-        Edge(f"i{n}", edge, software, NOON + at * MINUTE, NOON + at * MINUTE, started_at=NOON + at * MINUTE)
-        for n, (at, edge, software) in enumerate(starts)
-    ]
-    for n, run in enumerate(runs):
-        again = next((one.first_at for one in runs[n + 1 :] if one.edge == run.edge), None)
-        end = again if run.edge not in ends else NOON + ends[run.edge]
-        if n % 2:
-            run.stopped_at = end
-        else:
-            run.lost_at = end
+    runs = []
+    for n, (at, edge, software, *until) in enumerate(starts):
+        end = next(iter([*until, *(later for later, other, *_ in starts[n + 1 :] if other == edge)]), None)
+        began = NOON + at * MINUTE
+        run = Edge(f"i{n}", edge, software, began, began, started_at=began)
+        if end is not None:
+            setattr(run, "stopped_at" if n % 2 else "lost_at", NOON + end * MINUTE)
+        runs.append(run)
     await insert(postgres.url, *runs)
     async with Pool(postgres.url, 1) as pool:
         found = await Edges(pool).last_deploy(EPOCH + timedelta(milliseconds=NOON + HOUR + HOUR))
