@@ -104,7 +104,7 @@ def _what_then(end: ConnectionEnd, screen: Screen) -> Iterator[str]:
             yield f"{printable(name)}: not subscribed again; delivered up to offset {had[name]}."
         return
     if end.away_until is None and is_resumable(end.code):
-        yield "Not back: the session went on over another connection, which was open already."
+        yield "Not back: the session went on over another connection."
     elif end.away_until is None:
         yield "Not back: after this code SDKs do not reconnect by themselves."
     elif end.away_until > screen.now:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from typing import Final
 
 from msgspec import Struct
 
-from proto.events import BY_NETWORK, Closed, Subscribed
+from proto.events import BY_NETWORK, Closed, Subscribed, is_resumable
 from services.chassis.postgres.pool import Database, Pool
 from services.sessions.queries.edges_postgres import EdgeRun, Edges
 from services.sessions.queries.end_facts_postgres import beginnings, closings
@@ -207,14 +206,15 @@ def _returns(
     lives: Mapping[str, list[ConnectionLife]],
     closed: Mapping[str, Closed],
 ) -> dict[str, ConnectionLife]:
-    """For each of these connections, the one with which its client came back: the next one of its session, else the
-    first one of a later session of the same device.
+    """For each of these connections, the one with which its client came back: the one that resumed its session, else
+    the first one of a later session of the same device.
 
     A user may have several tabs open that only the order of their connections tells apart. So a connection that was
     opened before the end is the return only if the old one broke, and was not heard any more: the edge had not noticed
     yet. A later connection that continued another session is the return of that session's client.
     """
-    resumed = {one.id: later for life in lives.values() for one, later in pairwise(life)}
+    gone_at = {one.id: _gone_at(one, closed) for life in lives.values() for one in life if one.closed_at is not None}
+    resumed = {id_: later for life in lives.values() for id_, later in _resumed(life, gone_at).items()}
     begun: dict[tuple[str, str], list[ConnectionLife]] = {}
     for stay in stays:
         first = [one for one in lives.get(stay.id, ()) if one.id == stay.id]
@@ -223,20 +223,40 @@ def _returns(
         of_device.sort(key=lambda one: one.opened_at)
     found = {}
     for one, stay in ended:
-        assert one.closed_at is not None
-        end, heard_at = one.closed_at, _heard_at(one, closed.get(one.id))
-        gone_at = end if heard_at is None else min(heard_at, end)
-        later = resumed.get(one.id)
-        if later is not None and (heard_at is None or later.opened_at >= gone_at):
-            found[one.id] = later
+        if one.id in resumed:
+            found[one.id] = resumed[one.id]
             continue
-        since = gone_at if one.close_by == BY_NETWORK else end
+        assert one.closed_at is not None
+        since = gone_at[one.id] if one.close_by == BY_NETWORK else one.closed_at
         of_device = begun[stay.session_key, stay.client_name]
         for later in of_device[bisect_left(of_device, since, key=lambda one: one.opened_at) :]:
-            if later.id != one.id and (later.opened_at >= end or later.closed_at is None or later.closed_at > end):
+            if later.id != one.id and _outlives(later, one):
                 found[one.id] = later
                 break
     return found
+
+
+def _resumed(life: Sequence[ConnectionLife], gone_at: Mapping[str, datetime]) -> dict[str, ConnectionLife]:
+    """The connections of a session (`life`, oldest first) that resumed it, each by the one that it follows.
+
+    A session may have several connections open, so the next one is not always the return. A connection resumes a
+    session that is away: it follows the one whose client was gone last when it was opened.
+    """
+    ended = [one for one in life if one.closed_at is not None and is_resumable(one.close_code or 0)]
+    ended.sort(key=lambda one: gone_at[one.id])
+    found: dict[str, ConnectionLife] = {}
+    for later in life:
+        place = bisect_right(ended, later.opened_at, key=lambda one: gone_at[one.id])
+        # One that was not heard after its opening is among them itself.
+        before = [one for one in ended[max(0, place - 2) : place] if one is not later]
+        if before and _outlives(later, before[-1]):
+            found.setdefault(before[-1].id, later)
+    return found
+
+
+def _outlives(later: ConnectionLife, old: ConnectionLife) -> bool:
+    assert old.closed_at is not None
+    return later.closed_at is None or later.closed_at > old.closed_at or later.opened_at >= old.closed_at
 
 
 def _end(
@@ -249,7 +269,7 @@ def _end(
     runs: Mapping[str, EdgeRun],
 ) -> ConnectionEnd:
     assert one.closed_at is not None
-    back = None
+    back, was_last = None, stay.ended_at is not None and one.closed_at >= stay.ended_at
     if later is not None:
         resumed = later in lives[stay.id]
         back = Return(later.id, later.edge, later.opened_at, resumed, _caught_up(subscribed.get(later.id, {})))
@@ -265,19 +285,21 @@ def _end(
         code=one.close_code or 0,
         reason=one.close_reason,
         by=one.close_by,
-        away_until=stay.away_until if back is None and one is lives[stay.id][-1] else None,
+        away_until=stay.away_until if back is None and was_last else None,
         delivered=_delivered(closed.get(one.id)),
         back=back,
         edge_run=runs.get(one.instance),
     )
 
 
-def _heard_at(one: ConnectionLife, end: Closed | None) -> datetime | None:
-    """When the client of a connection that ended was heard last; None if its edge did not tell, or did not ask."""
-    if end is None or not end.heard_at or one.closed_at is None:
-        return None
+def _gone_at(one: ConnectionLife, closed: Mapping[str, Closed]) -> datetime:
+    """When the client of a connection that ended was heard last; the end if its edge did not tell, or did not ask."""
+    assert one.closed_at is not None
+    end = closed.get(one.id)
+    if end is None or not end.heard_at:
+        return one.closed_at
     heard_at = max(one.opened_at, datetime.fromtimestamp(time_of(end.heard_at) / 1000, UTC))
-    return heard_at if one.closed_at - heard_at <= _ANSWERS_WITHIN else None
+    return min(heard_at, one.closed_at) if one.closed_at - heard_at <= _ANSWERS_WITHIN else one.closed_at
 
 
 def _delivered(end: Closed | None) -> Delivered | None:

@@ -337,7 +337,7 @@ def test_what_is_said_of_a_client_that_is_not_back_is_true_of_its_session(capsys
             why.show(story, Question(Namespace(), NOW), Screen(NOW))
     said = [line.strip() for line in capsys.readouterr().out.splitlines() if "Not back" in line]
     assert said == [
-        "Not back: the session went on over another connection, which was open already.",
+        "Not back: the session went on over another connection.",
         "Not back: after this code SDKs do not reconnect by themselves.",
         "Not back. The session could be resumed until 14:30:00.",
         "Not back yet: the session may be resumed until 14:31:00.",

@@ -178,6 +178,55 @@ async def test_two_tabs_that_were_taken_for_one_session_while_an_edge_hung_are_t
     assert returns(story) == {"tab 1": None} and story.ends[0].away_until is None
 
 
+@pytest.mark.parametrize("heard", [199_000, -START, -1], ids=["heard", "edge told nothing", "one-way stream"])
+@pytest.mark.parametrize("again", [True, False])
+async def test_of_two_tabs_in_one_session_the_one_that_ended_last_may_come_back(
+    postgres: Postgres, heard: int, again: bool
+):
+    """The first tab outlives the second, which counts to the same session and says goodbye."""
+    story = await told(
+        postgres,
+        opened(0, "tab 1"),
+        EdgeLost(at=START + 10_000, instance="i1"),
+        opened(12_000, "tab 2"),
+        EdgeFound(at=START + 15_000, instance="i1"),
+        closed(100_000, "tab 2", 1000),
+        closed(200_000, "tab 1", heard=heard),
+        *([opened(205_000, "tab 1 again")] if again else []),
+    )
+    assert returns(story) == {"tab 1": "tab 1 again" if again else None, "tab 2": None}
+    first, second = story.ends
+    resumable_until = EPOCH + timedelta(milliseconds=START + 200_000 + WINDOW_MS)
+    assert (first.away_until, second.away_until) == (None if again else resumable_until, None)
+
+
+async def test_a_session_that_was_over_before_a_lost_edge_told_an_end_did_not_go_on(postgres: Postgres):
+    story = await told(
+        postgres,
+        opened(0, "a"),
+        EdgeLost(at=START + 10_000, instance="i1"),
+        opened(12_000, "b"),
+        closed(100_000, "b"),
+        closed(200_000, "a"),  # its edge comes back, and tells it
+    )
+    assert returns(story) == {"a": None, "b": None}
+    assert [one.away_until for one in story.ends] == [EPOCH + timedelta(milliseconds=START + 100_000 + WINDOW_MS)] * 2
+
+
+async def test_a_tab_comes_back_in_its_session_while_the_edge_of_another_hangs(postgres: Postgres):
+    story = await told(
+        postgres,
+        opened(0, "a"),
+        EdgeLost(at=START + 10_000, instance="i1"),
+        opened(12_000, "b"),
+        closed(20_000, "b"),
+        opened(22_000, "c"),
+        EdgeFound(at=START + 30_000, instance="i1"),
+        closed(33_000, "a", heard=9_000),
+    )
+    assert returns(story)["b"] == "c"
+
+
 async def test_a_client_that_was_back_while_its_edge_hung_is_not_told_to_be_gone(postgres: Postgres):
     story = await told(
         postgres,
