@@ -7,8 +7,8 @@ from typing import NamedTuple
 import msgspec
 
 from proto import subjects
-from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
-from services.chassis.nats.streams import API_TIMEOUT_S, NOT_NOW
+from services.chassis.nats.link import NatsAway, NatsLink
+from services.chassis.nats.streams import API_TIMEOUT_S, ApiError, raised
 
 
 class Consumer(NamedTuple):
@@ -43,16 +43,11 @@ class _Info(msgspec.Struct, frozen=True):
     num_pending: int = 0
 
 
-class _Error(msgspec.Struct):
-    err_code: int = 0
-    description: str = "refused"
-
-
 class _Page(msgspec.Struct):
     total: int = 0
     consumers: list[_Info] | None = None
     missing: list[str] | None = None  # of a cluster: those whose servers did not answer in time, or are down
-    error: _Error | None = None
+    error: ApiError | None = None
 
 
 _decode = msgspec.json.Decoder(_Page).decode
@@ -71,8 +66,7 @@ async def durable_consumers(link: NatsLink, stream: str) -> list[Consumer]:
         except msgspec.DecodeError:
             raise NatsAway(f"the reply with the consumers of stream {stream} is not JetStream's") from None
         if page.error is not None:
-            kind = NatsAway if page.error.err_code in NOT_NOW else NatsRefused
-            raise kind(f"the consumers of stream {stream}: {page.error.description}")
+            raise raised(f"the consumers of stream {stream}", page.error)
         # One whose servers are down is also told without its name, and as if nothing waited for it.
         told, missing = [each for each in page.consumers or [] if each.name], page.missing or []
         found += [

@@ -5,19 +5,13 @@ from __future__ import annotations
 import msgspec
 
 from proto import subjects
-from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused
+from services.chassis.nats.link import NatsLink, NatsRefused
 from services.chassis.nats.stream_reads import StoredMessage, read_stream
-from services.chassis.nats.streams import API_TIMEOUT_S, NOT_NOW
-
-
-class _Error(msgspec.Struct):
-    code: int = 0
-    err_code: int = 0
-    description: str = "refused"
+from services.chassis.nats.streams import API_TIMEOUT_S, NOT_NOW, ApiError, raised
 
 
 class _Answer(msgspec.Struct):
-    error: _Error | None = None
+    error: ApiError | None = None
 
 
 _decode = msgspec.json.Decoder(_Answer).decode
@@ -33,11 +27,9 @@ async def erase(link: NatsLink, stream: str, sequence: int) -> bool:
         raise NatsRefused(f"the reply to a deletion in stream {stream} is not JetStream's") from None
     if error is None:
         return True
-    if error.err_code in NOT_NOW:
-        raise NatsAway(f"stream {stream}: {error.description}")
-    if await message_at(link, stream, sequence) is None:
+    if error.err_code not in NOT_NOW and await message_at(link, stream, sequence) is None:
         return False
-    raise NatsRefused(f"stream {stream}: {error.description}")
+    raise raised(f"stream {stream}", error)
 
 
 async def message_at(link: NatsLink, stream: str, sequence: int) -> StoredMessage | None:

@@ -15,7 +15,7 @@ import msgspec
 from proto import subjects
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, header
 from services.chassis.nats.stream_reads import READ_BYTES, StoredMessage, read_last, read_stream
-from services.chassis.nats.streams import NOT_NOW
+from services.chassis.nats.streams import ApiError, raised
 
 _MAX_ACK_PENDING: Final = 1000
 LOWEST_KEY: Final = "fairlead-lowest-limit"
@@ -48,14 +48,8 @@ class Unsupported(NatsRefused):
     """The server is too old to let one stream follow another without bodies."""
 
 
-class _Error(msgspec.Struct):
-    code: int = 0
-    err_code: int = 0
-    description: str = "refused"
-
-
 class _Answer(msgspec.Struct):
-    error: _Error | None = None
+    error: ApiError | None = None
     streams: list[str] | None = None
     config: dict[str, Any] | None = None
     total: int = 0
@@ -71,8 +65,7 @@ async def _call(link: NatsLink, subject: str, body: dict[str, Any], accept: int 
     except msgspec.DecodeError:
         raise NatsAway(f"the reply on {subject} is not JetStream's") from None
     if answer.error is not None and answer.error.err_code != accept:
-        kind = NatsAway if answer.error.err_code in NOT_NOW else NatsRefused
-        raise kind(f"{subject.removeprefix(subjects.JETSTREAM_API)}: {answer.error.description}")
+        raise raised(subject.removeprefix(subjects.JETSTREAM_API), answer.error)
     return answer
 
 

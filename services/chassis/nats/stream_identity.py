@@ -15,7 +15,7 @@ from nats.js.errors import APIError
 from proto import subjects
 from services.chassis.nats.link import NatsAway, NatsLink, NatsRefused, header, status
 from services.chassis.nats.stream_reads import read_last
-from services.chassis.nats.streams import NOT_NOW, StreamState, WrongSequence, expect_last, state_of, store
+from services.chassis.nats.streams import StreamState, WrongSequence, expect_last, raised, state_of, store
 
 _API_TIMEOUT_S: Final = 5.0
 LEASE_S: Final = 2.0
@@ -58,8 +58,7 @@ async def change_metadata(
                 await store(link, lock.subject, _FREE, expect_last(None, held))
         return state_of(info)
     except APIError as error:
-        kind = NatsAway if error.err_code in NOT_NOW else NatsRefused
-        raise kind(f"stream {name}: {error.description}") from None
+        raise raised(f"stream {name}", error) from None
     except (NatsError, TimeoutError) as error:
         raise NatsAway(f"the metadata of stream {name}: {error}") from None
 

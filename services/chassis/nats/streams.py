@@ -128,12 +128,18 @@ class _Cluster(msgspec.Struct, frozen=True):
         return bool(self.leader) and 2 * (1 + heard) > 1 + len(self.replicas)
 
 
-class _Error(msgspec.Struct):
-    """An error of JetStream's API."""
+class ApiError(msgspec.Struct):
+    """An error in an answer of JetStream's API."""
 
     code: int = 0
     err_code: int = 0
     description: str = "refused"
+
+
+def raised(what: str, error: ApiError | APIError) -> NatsAway | NatsRefused:
+    """What to raise for an error of JetStream's API about `what`: `NatsAway` if it may work soon."""
+    kind = NatsAway if error.err_code in NOT_NOW else NatsRefused
+    return kind(f"{what}: {error.description}")
 
 
 class _Info(msgspec.Struct):
@@ -143,7 +149,7 @@ class _Info(msgspec.Struct):
     state: _Sequences = _Sequences()
     cluster: _Cluster | None = None
     ts: str = ""
-    error: _Error | None = None
+    error: ApiError | None = None
 
 
 _decode_info = msgspec.json.Decoder(_Info).decode
@@ -205,7 +211,7 @@ class WrongSequence(NatsRefused):
 class _Ack(msgspec.Struct):
     seq: int = 0
     duplicate: bool = False
-    error: _Error | None = None
+    error: ApiError | None = None
 
 
 class Stored(NamedTuple):
@@ -236,7 +242,7 @@ async def store(link: NatsLink, subject: str, data: bytes, headers: bytes | None
     return Stored(ack.seq, ack.duplicate)
 
 
-def _cause(error: _Error) -> Cause:
+def _cause(error: ApiError) -> Cause:
     if error.err_code == _STORE_FAILED and error.description.endswith(_OWN_LIMIT):
         return "full"
     return CAUSES.get(error.err_code, "refused")
@@ -273,7 +279,6 @@ async def purge(link: NatsLink, stream: str, subject: str, before: int) -> None:
     try:
         await link.stream_manager(API_TIMEOUT_S).purge_stream(stream, seq=before, subject=subject)
     except APIError as error:
-        kind = NatsAway if error.err_code in NOT_NOW else NatsRefused
-        raise kind(f"stream {stream}: {error.description}") from None
+        raise raised(f"stream {stream}", error) from None
     except (NatsError, TimeoutError) as error:
         raise NatsAway(f"stream {stream}: {error}") from None

@@ -44,6 +44,12 @@ def closed(at: int, name: str, code: int = 1006, heard: int | None = None) -> Cl
     return Closed(at=START + at, connection=name, code=code, by=BY_NETWORK, heard_at=heard_at, offsets={"news": 7})
 
 
+def one_session(first: str, second: str) -> list[SessionEvent]:
+    """Two connections of one session, both open: the edge of the first hung while the second was opened."""
+    lost, found = EdgeLost(at=START + 10_000, instance="i1"), EdgeFound(at=START + 15_000, instance="i1")
+    return [opened(0, first), lost, opened(12_000, second), found]
+
+
 def returns(story: UserStory) -> dict[str, str | None]:
     """The connection with which the client of each ended one came back."""
     return {end.connection: None if end.back is None else end.back.connection for end in story.ends}
@@ -166,13 +172,9 @@ async def test_what_continues_the_session_of_one_tab_is_not_the_return_of_anothe
 
 
 async def test_two_tabs_that_were_taken_for_one_session_while_an_edge_hung_are_told_apart(postgres: Postgres):
-    """The edge of the first tab hung while the second was opened, which therefore counts to the same session."""
     story = await told(
         postgres,
-        opened(0, "tab 1"),
-        EdgeLost(at=START + 10_000, instance="i1"),
-        opened(12_000, "tab 2"),
-        EdgeFound(at=START + 15_000, instance="i1"),
+        *one_session("tab 1", "tab 2"),
         closed(1_000_000, "tab 1", heard=990_000),
     )
     assert returns(story) == {"tab 1": None} and story.ends[0].away_until is None
@@ -186,10 +188,7 @@ async def test_of_two_tabs_in_one_session_the_one_that_ended_last_may_come_back(
     """The first tab outlives the second, which counts to the same session and says goodbye."""
     story = await told(
         postgres,
-        opened(0, "tab 1"),
-        EdgeLost(at=START + 10_000, instance="i1"),
-        opened(12_000, "tab 2"),
-        EdgeFound(at=START + 15_000, instance="i1"),
+        *one_session("tab 1", "tab 2"),
         closed(100_000, "tab 2", 1000),
         closed(200_000, "tab 1", heard=heard),
         *([opened(205_000, "tab 1 again")] if again else []),
@@ -230,10 +229,7 @@ async def test_a_tab_comes_back_in_its_session_while_the_edge_of_another_hangs(p
 async def test_a_client_that_was_back_while_its_edge_hung_is_not_told_to_be_gone(postgres: Postgres):
     story = await told(
         postgres,
-        opened(0, "a"),
-        EdgeLost(at=START + 10_000, instance="i1"),
-        opened(12_000, "b"),
-        EdgeFound(at=START + 15_000, instance="i1"),
+        *one_session("a", "b"),
         closed(33_000, "a", heard=9_000),
     )
     assert returns(story) == {"a": "b"} and story.ends[0].back is not None and story.ends[0].back.resumed
