@@ -72,8 +72,7 @@ class Projector:
         self._written = asyncio.Event()
         self._waiting = Waiting()
         self._losses = Losses()
-        self._known_upto = 0  # the end of the log when it began to be folded from its beginning, in this epoch
-        self._known_epoch = ORIGIN.epoch
+        self._initial_end = ORIGIN  # the end of the log when this process began to fold it from its beginning
         self._gives_way = False  # another instance follows the log
         self._most = MAX_EVENTS  # facts in a transaction
         self.located = False
@@ -204,7 +203,12 @@ class Projector:
         state = await self._log.state()
         if state.epoch != self._position.epoch:
             return portion  # the next check finds that it is another log
-        return portion._replace(overtaken=overtaken(stretches, state.first, self._known_upto))
+        return portion._replace(overtaken=self._overtaken(stretches, state.first))
+
+    def _overtaken(self, stretches: list[Overtaken], begins: int) -> tuple[Overtaken, ...]:
+        return overtaken(
+            stretches, begins, self._initial_end.sequence if self._initial_end.epoch == self._position.epoch else 0
+        )
 
     def _begin(self, commits: Commits, portion: Portion) -> None:
         spans = [] if self._tracer is None else begin_projections(self._tracer, portion.batches)
@@ -265,10 +269,7 @@ class Projector:
         elif state.first > state.last > self.sequence:
             await self._pass_over(state.last)
         if self.sequence == 0:
-            self._known_upto = state.last
-        elif self._position.epoch != self._known_epoch:
-            self._known_upto = 0
-        self._known_epoch = self._position.epoch
+            self._initial_end = Position(state.epoch, state.last)
         self._judge(state)
 
     def _judge(self, state: LogState) -> None:
@@ -288,7 +289,7 @@ class Projector:
         """Moves the position to the end of the log, which has no message left, and remembers what was not folded."""
         after, stretches = (
             Position(self._position.epoch, last),
-            overtaken([Overtaken(self.sequence + 1, last)], last + 1, self._known_upto),
+            self._overtaken([Overtaken(self.sequence + 1, last)], last + 1),
         )
         self._took(Step(after, await self._store.commit(self._position, after, [], overtaken=stretches), [], stretches))
         self._losses.say(time.monotonic())
